@@ -1,0 +1,1 @@
+"""Kubernetes operator that turns one ModelDeployment into a served, versioned model."""

@@ -1,0 +1,1 @@
+"""The resources that users write and read, as types: the one source of the CRDs."""

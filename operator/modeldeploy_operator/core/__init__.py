@@ -1,0 +1,1 @@
+"""Pure decisions: facts come in, documents, actions and status come out. No I/O, clock, entropy or SDK enters."""

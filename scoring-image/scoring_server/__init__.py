@@ -1,0 +1,1 @@
+"""The scoring server: Azure ML scripts unchanged, and ONNX models without any code."""
