@@ -31,5 +31,8 @@ class Port(Protocol):
     async def apply(self, document: Document) -> None:
         """Bring one document about by server-side apply. May be repeated. Takes effect in a later observe."""
 
+    async def scale(self, key: Key, replicas: int) -> None:
+        """Set spec.replicas of one Deployment by a merge patch (decision 0006). May be repeated."""
+
     async def delete(self, key: Key) -> None:
         """Remove one object; one that is gone already is a success."""
