@@ -10,13 +10,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .shapes import Shape
-from .v1alpha1 import AuthMode, DnsLabel, ModelFormat, SecretName
+from .fields import Digest, ModelName, ObjectName
+from .shapes import Shape, keyed_by
+from .v1alpha1 import AuthMode, ModelFormat
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=64)]
-Text = Annotated[str, Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=32768)]
 Url = Annotated[str, Field(max_length=2048)]
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", max_length=12)]
 ScoringKey = Annotated[str, Field(max_length=1024)]
 
 
@@ -32,13 +33,13 @@ class Condition(Shape):
     """One observation of the object's state, in the form that kubectl wait and kstatus understand."""
 
     type: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=316)] = Field(
-        description="Registered, CredentialsReady, Available, Ready; Reconciling, Stalled and Suspended only while true."
+        description="Registered, CredentialsReady, Available, Ready; Reconciling, Stalled, Suspended while true."
     )
     status: ConditionStatus = Field(description="Whether it holds.")
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024)] = Field(
         description="One CamelCase word for programs."
     )
-    message: Annotated[str, Field(max_length=32768)] = Field(description="A sentence for people.")
+    message: Text = Field(description="A sentence for people.")
     last_transition_time: Timestamp = Field(description="When status last changed.")
     observed_generation: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="The generation that the condition speaks of."
@@ -63,7 +64,7 @@ class Endpoint(Shape):
 class SecretReference(Shape):
     """A Secret in the same namespace."""
 
-    name: SecretName = Field(description="Its name.")
+    name: ObjectName = Field(description="Its name.")
 
 
 class AuthStatus(Shape):
@@ -90,11 +91,11 @@ class AuthStatus(Shape):
 class ModelStatus(Shape):
     """A model of the spec and the registered version that it stands for."""
 
-    name: DnsLabel = Field(description="The model's name.")
+    name: ModelName = Field(description="The model's name.")
     version: Annotated[str, Field(pattern=r"^[1-9][0-9]*$", max_length=10)] = Field(
         description="The registered version."
     )
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] = Field(description="Of the bytes.")
+    digest: Digest = Field(description="Of the bytes.")
     uri: Url = Field(description="Where the bytes are read.")
     format: ModelFormat = Field(description="How the model was saved.")
     request: Annotated[str, Field(max_length=128)] = Field(
@@ -110,7 +111,9 @@ class FailureStatus(Shape):
     )
     reason: Annotated[str, Field(max_length=128)] = Field(description="One CamelCase word for programs.")
     message: Text = Field(description="A sentence for people.")
-    exit_code: int | None = Field(default=None, description="Exit code of the container.")
+    exit_code: Annotated[int, Field(ge=-2147483648, le=2147483647)] | None = Field(
+        default=None, description="Exit code of the container."
+    )
     pod: Annotated[str, Field(max_length=253)] | None = Field(default=None, description="The pod that failed.")
     exception: Text | None = Field(default=None, description="The exception's type and text.")
     script: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="The file it came from.")
@@ -124,18 +127,18 @@ class ModelDeploymentStatus(Shape):
     observed_generation: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="The generation of the spec that this status speaks of."
     )
-    conditions: list[Condition] | None = Field(
+    conditions: Annotated[list[Condition], Field(max_length=32)] | None = Field(
         default=None,
         description="Registered, CredentialsReady, Available, Ready; Reconciling, Stalled and Suspended while true.",
-        json_schema_extra={"listMapKeys": ["type"]},
+        json_schema_extra=keyed_by("type"),
     )
     target: TargetKind | None = Field(default=None, description="Where the models are served.")
     endpoint: Endpoint | None = Field(default=None, description="Where clients score.")
     auth: AuthStatus | None = Field(default=None, description="How clients prove themselves.")
-    models: list[ModelStatus] | None = Field(
+    models: Annotated[list[ModelStatus], Field(max_length=20)] | None = Field(
         default=None,
         description="The models with the versions that they stand for.",
-        json_schema_extra={"listMapKeys": ["name"]},
+        json_schema_extra=keyed_by("name"),
     )
     serving_revision: Annotated[str, Field(max_length=253)] | None = Field(
         default=None, description="The revision that takes requests."

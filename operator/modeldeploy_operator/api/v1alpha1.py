@@ -10,12 +10,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from .shapes import Rule, Shape
-
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
-SecretName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=20)]
-Tags = Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=32)]
+from .fields import Digest, ModelName, ObjectName, Prose, Tags
+from .shapes import Rule, Shape, keyed_by
+from .target import Target
 
 
 class ModelFormat(StrEnum):
@@ -32,20 +29,40 @@ class Source(Shape):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.uri.matches('^(https?|pvc|configmap)://[^/?#]+/.+')",
-            "uri must be https://host/path, http://host/path, pvc://claim/path or configmap://name/key",
+            "self.uri.matches('^(https?|pvc|configmap)://')",
+            "uri must begin with https://, http://, pvc:// or configmap://",
+        ),
+        Rule(
+            "!self.uri.matches('^https?://') || self.uri.matches('^https?://[^/?#\\\\s]+/([^\\\\s#]*/)?[^/\\\\s#]+$')",
+            "an http uri names a host and a file: https://host/path/model.onnx",
+        ),
+        Rule(
+            "!self.uri.startsWith('pvc://') || self.uri.matches('^pvc://[a-z0-9][-.a-z0-9]*/[^/].*$')",
+            "a pvc uri names a PersistentVolumeClaim and a file or folder in it: pvc://claim/path",
+        ),
+        Rule(
+            "!self.uri.startsWith('configmap://')"
+            " || self.uri.matches('^configmap://[a-z0-9][-.a-z0-9]*/[-._a-zA-Z0-9]+$')",
+            "a configmap uri names a ConfigMap and one of its keys: configmap://name/key",
         ),
         Rule(
             "!self.uri.matches('^https?://[^/]*@') && !self.uri.contains('?')",
-            "uri must not carry a user name, password or query: it can be read by whoever may read this object",
+            "uri must not carry a user name, password or query, which whoever reads this object could read: give a"
+            " uri that needs none, or put the file on a volume (pvc://claim/path)",
+        ),
+        Rule(
+            "!self.uri.matches('/[.][.]?(/|$)')",
+            "uri must not contain . or .. as a path segment: write the path that it leads to",
         ),
     )
 
     uri: Annotated[str, Field(min_length=1, max_length=2048)] = Field(
-        description="https://, http://, pvc://claim/path or configmap://name/key."
+        description="https://host/path/file, http://host/path/file, pvc://claim/path (a file or a folder) or"
+        " configmap://name/key."
     )
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="The SHA-256 that the bytes must have, verified wherever they land."
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = Field(
+        default=None,
+        description="The SHA-256 that the bytes must have, in lower-case hexadecimal; verified wherever they land.",
     )
 
 
@@ -54,7 +71,7 @@ class Lineage(Shape):
 
     run_id: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="The training run.")
     experiment: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="The experiment.")
-    dataset: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="The training data.")
+    dataset: Prose | None = Field(default=None, description="The training data.")
     git_commit: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="The commit of the training code."
     )
@@ -64,7 +81,10 @@ class Model(Shape):
     """One model to serve: bytes to register, or a version that is registered already."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.source) != has(self.version)", "give exactly one of source and version"),
+        Rule(
+            "has(self.source) != has(self.version)",
+            "give exactly one of source (bytes to register) and version (registered already)",
+        ),
         Rule(
             "!has(self.version) || (!has(self.format) && !has(self.description) && !has(self.tags)"
             " && !has(self.lineage))",
@@ -73,15 +93,13 @@ class Model(Shape):
         ),
     )
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=50)] = Field(
-        description="The model's name in the registry; unique in this deployment."
-    )
+    name: ModelName = Field(description="The model's name in the registry; unique in this deployment.")
     source: Source | None = Field(default=None, description="Where the bytes are; they become a version.")
-    version: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8}|latest)$")] | None = Field(
+    version: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8}|latest)$", max_length=9)] | None = Field(
         default=None, description='A registered version such as "2", or latest.'
     )
-    format: ModelFormat | None = Field(default=None, description="Detected when absent.")
-    description: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="For people.")
+    format: ModelFormat | None = Field(default=None, description="How it was saved; detected when absent.")
+    description: Prose | None = Field(default=None, description="For people.")
     tags: Tags | None = Field(default=None, description="Free labels of this version.")
     lineage: Lineage | None = Field(default=None, description="Run, experiment, data and commit.")
 
@@ -89,17 +107,20 @@ class Model(Shape):
 class ObjectRef(Shape):
     """An object in the same namespace."""
 
-    name: SecretName = Field(description="Its name.")
+    name: ObjectName = Field(description="Its name.")
 
 
 class Code(Shape):
     """The scoring script with init() and run()."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.configMapRef) != has(self.inline)", "give exactly one of configMapRef and inline"),
+        Rule(
+            "has(self.configMapRef) != has(self.inline)",
+            "give exactly one of configMapRef (a ConfigMap with the script) and inline (the script itself)",
+        ),
     )
 
-    entry_script: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][-A-Za-z0-9_.]*\.py$", max_length=128)] = Field(
+    entry_script: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][-A-Za-z0-9_.]*[.]py$", max_length=128)] = Field(
         default="score.py", description="The file with init() and run()."
     )
     config_map_ref: ObjectRef | None = Field(
@@ -111,11 +132,17 @@ class Code(Shape):
 
 
 class Environment(Shape):
-    """What the script runs in."""
+    """What the models and the script run in."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] = Field(
-        description="An image built on the scoring image; absent: picked by the models' format."
-    )
+    image: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+            r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$",
+            min_length=1,
+            max_length=512,
+        ),
+    ] = Field(description="An image built on the scoring image.")
 
 
 class Scoring(Shape):
@@ -145,100 +172,76 @@ class AuthMode(StrEnum):
 class Auth(Shape):
     """How clients prove themselves."""
 
-    mode: AuthMode = Field(default=AuthMode.KEY, description="Key: bearer of one of two keys. None: anybody.")
-    keys_secret_name: SecretName | None = Field(
-        default=None, description="Default NAME-keys; an existing Secret is adopted, never overwritten."
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.mode == 'Key' || !has(self.keysSecretName)",
+            "keysSecretName belongs to mode: Key; leave it out with mode: None, which has no keys",
+        ),
+        Rule(
+            "self.mode == 'Key' || !self.publishKeysInStatus",
+            "publishKeysInStatus belongs to mode: Key; leave it out with mode: None, which has no keys",
+        ),
+    )
+
+    mode: AuthMode = Field(
+        default=AuthMode.KEY, description="Key: whoever sends one of two keys as bearer token. None: anybody."
+    )
+    keys_secret_name: ObjectName | None = Field(
+        default=None,
+        description="The Secret with the keys, NAME-keys when absent; one that exists is adopted, never overwritten.",
     )
     publish_keys_in_status: bool = Field(
         default=False, description="Copy the keys into status, where whoever may read this object can read them."
     )
 
 
-class Autoscale(Shape):
-    """Bounds and target of the HorizontalPodAutoscaler."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas"),
-    )
-
-    min_replicas: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="At least this many.")
-    max_replicas: Annotated[int, Field(ge=1, le=1000)] = Field(default=10, description="At most this many.")
-    target_utilization: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=70, description="CPU in per cent of the request, averaged over the replicas."
-    )
-
-
-class Resources(Shape):
-    """Requests and limits of the scoring container."""
-
-    cpu: Quantity = Field(default="100m", description="CPU request.")
-    memory: Quantity = Field(default="500Mi", description="Memory request.")
-    cpu_limit: Quantity | None = Field(default=None, description="CPU limit; absent: none.")
-    memory_limit: Quantity | None = Field(default=None, description="Memory limit; absent: the request.")
-    accelerators: Annotated[dict[str, Annotated[int, Field(ge=1, le=64)]], Field(max_length=8)] | None = Field(
-        default=None, description="Extended resources such as nvidia.com/gpu: 1."
-    )
-
-
-class Rollout(Shape):
-    """How a new revision replaces the old one."""
-
-    max_unavailable: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=0, description="Replicas that may be missing during an update."
-    )
-    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = Field(
-        default=600, description="Past it a rollout that makes no progress is Stalled."
-    )
-
-
-class Aks(Shape):
-    """Serve in the cluster that the operator runs in: AKS or any other."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!(has(self.autoscale) && has(self.replicas))",
-            "give at most one of autoscale and replicas; without both autoscale's defaults (1 to 10 at 70 %) apply",
-        ),
-    )
-
-    autoscale: Autoscale | None = Field(default=None, description="The default, with 1 to 10 replicas at 70 % CPU.")
-    replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="A fixed number.")
-    resources: Resources = Field(default=Resources(), description="Requests and limits of a replica.")
-    rollout: Rollout = Field(default=Rollout(), description="How updates proceed.")
-    network_policy: bool = Field(
-        default=False, description="Create a NetworkPolicy: in only to the scoring port, out only to what is needed."
-    )
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] | None = Field(
-        default=None, description="Labels that a node must have."
-    )
-    tolerations: Annotated[list[dict[str, Any]], Field(max_length=16)] | None = Field(
-        default=None, description="Tolerations of the pods, as in a pod's spec."
-    )
-    priority_class_name: SecretName | None = Field(default=None, description="PriorityClass of the pods.")
-
-
-class Target(Shape):
-    """Where to serve; exactly one member."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("has(self.aks)", "name one target: aks: {} serves in this cluster"),)
-
-    aks: Aks | None = Field(default=None, description="This cluster: AKS or any other.")
-
-
 class ModelDeploymentSpec(Shape):
     """Which models, which code and environment, and where."""
 
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.code) || self.models.all(m, !has(m.format) || m.format == 'ONNX')",
+            "only ONNX models are served without a script: give code for models of another format",
+        ),
+        Rule(
+            "!has(self.target.aks)"
+            " || self.scoring.initTimeoutSeconds < self.target.aks.rollout.progressDeadlineSeconds",
+            "scoring.initTimeoutSeconds (300 where it is not given) must be below"
+            " target.aks.rollout.progressDeadlineSeconds (600 where it is not given), or a rollout would be given up"
+            " while init() may still run: raise the latter",
+        ),
+    )
 
-    description: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="For people.")
+    description: Prose | None = Field(default=None, description="For people.")
     tags: Tags | None = Field(default=None, description="Free labels of the deployment.")
-    models: Annotated[list[Model], Field(min_length=1, max_length=20)] = Field(description="The models to serve.")
-    code: Code | None = Field(default=None, description="The scoring script; absent: the models are served as is.")
-    environment: Environment | None = Field(default=None, description="What the code runs in.")
+    models: Annotated[list[Model], Field(min_length=1, max_length=20)] = Field(
+        description="The models to serve.", json_schema_extra=keyed_by("name")
+    )
+    code: Code | None = Field(default=None, description="The scoring script; absent: ONNX models are served as is.")
+    environment: Environment | None = Field(
+        default=None, description="What they run in; absent: an image of the release, picked by the models' formats."
+    )
     scoring: Scoring = Field(default=Scoring(), description="Limits of a replica.")
     auth: Auth = Field(default=Auth(), description="How clients prove themselves.")
     target: Target = Field(description="Where to serve.")
     suspend: bool = Field(default=False, description="Leave everything as it is, and say so.")
+
+
+class Tensor(Shape):
+    """One input or output of a model."""
+
+    name: Annotated[str, Field(max_length=256)] = Field(description="As in the model.")
+    dtype: Annotated[str, Field(max_length=64)] = Field(description="Type of the elements.")
+    shape: Annotated[list[Annotated[str, Field(max_length=64)] | int], Field(max_length=16)] = Field(
+        description="Its dimensions: a size, or the name of one that may vary."
+    )
+
+
+class Signature(Shape):
+    """What a model takes and gives."""
+
+    inputs: Annotated[list[Tensor], Field(max_length=256)] = Field(description="What it takes.")
+    outputs: Annotated[list[Tensor], Field(max_length=256)] = Field(description="What it gives.")
 
 
 class ModelVersionSpec(Shape):
@@ -248,20 +251,22 @@ class ModelVersionSpec(Shape):
         Rule("self == oldSelf", "a registered version never changes: register a new one"),
     )
 
-    model: DnsLabel = Field(description="The model's name.")
-    version: Annotated[int, Field(ge=1)] = Field(description="The next integer of that name.")
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] = Field(description="Of the bytes.")
-    uri: Annotated[str, Field(max_length=2048)] = Field(description="Where the bytes were read.")
+    model: ModelName = Field(description="The model's name.")
+    version: Annotated[int, Field(ge=1, le=999999999)] = Field(description="The next integer of that name.")
+    digest: Digest = Field(
+        description="SHA-256 of the file; of a folder: of its files' sorted digests and relative paths."
+    )
+    uri: Annotated[str, Field(min_length=1, max_length=2048)] = Field(description="Where the bytes were read.")
     format: ModelFormat = Field(description="How the model was saved.")
     size_bytes: Annotated[int, Field(ge=0)] = Field(description="Bytes in all.")
-    description: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="For people.")
+    description: Prose | None = Field(default=None, description="For people.")
     tags: Tags | None = Field(default=None, description="Free labels.")
     lineage: Lineage | None = Field(default=None, description="Run, experiment, data and commit.")
-    signature: dict[str, Any] | None = Field(default=None, description="Inputs and outputs, where they are known.")
+    signature: Signature | None = Field(default=None, description="Inputs and outputs, where they are known.")
 
 
 class ObjectMeta(Shape):
-    """The part of metadata that the operator reads."""
+    """The part of metadata that the operator reads. Its schema is Kubernetes' own."""
 
     name: str
     namespace: str
@@ -276,6 +281,14 @@ class ObjectMeta(Shape):
 class ModelDeployment(Shape):
     """The wish: these models, this code and environment, served there, this way."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')",
+            "metadata.name must have at most 40 characters, lower-case letters, digits and -, begin with a letter and"
+            " end with a letter or digit: a Service is named so",
+        ),
+    )
+
     metadata: ObjectMeta
     spec: ModelDeploymentSpec
     status: dict[str, Any] = Field(default_factory=dict)
@@ -283,6 +296,13 @@ class ModelDeployment(Shape):
 
 class ModelVersion(Shape):
     """One registered version of a model."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
+            "metadata.name must be MODEL-VERSION, such as weather-2 for version 2 of model weather",
+        ),
+    )
 
     metadata: ObjectMeta
     spec: ModelVersionSpec
