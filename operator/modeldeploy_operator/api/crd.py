@@ -189,7 +189,7 @@ def _root(resource: Resource) -> Schema:
     properties: Schema = {
         "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
         "kind": {"type": "string", "description": f"{resource.kind}."},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 63}}},
         "spec": structural(resource.spec, "spec"),
     }
     if resource.status:

@@ -78,7 +78,7 @@ def _default(schema: Schema) -> str:
     match schema.get("default"):
         case None:
             return ""
-        case {}:
+        case dict():
             return "its fields' defaults"
         case value:
             return f"`{json.dumps(value)}`"

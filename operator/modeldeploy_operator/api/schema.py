@@ -122,12 +122,12 @@ def _object(schema: Schema, definitions: Mapping[str, Schema], path: str) -> Non
 
 
 def _object_default(schema: Schema, path: str) -> Schema:
-    """{}: the API server fills the fields' own defaults in, so they are said once. Any other default is refused."""
+    """The fields' own defaults, all of them: the API server judges a default by the rules before it fills it in."""
     given = {key: value for key, value in schema["default"].items() if value is not None}
     fields = {key: child["default"] for key, child in schema["properties"].items() if "default" in child}
     if given != fields:
         raise UnsupportedSchema(f"{path}: its default {given} is not what its fields' own defaults give, {fields}")
-    return {}
+    return given
 
 
 def _ordered(schema: Schema) -> Schema:

@@ -299,7 +299,10 @@ class ModelVersion(Shape):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
+            # Not string(version): the API server cannot price a string of unknown length.
+            "self.metadata.name.matches('-[1-9][0-9]{0,8}$')"
+            " && self.metadata.name.substring(0, self.metadata.name.lastIndexOf('-')) == self.spec.model"
+            " && int(self.metadata.name.substring(self.metadata.name.lastIndexOf('-') + 1)) == self.spec.version",
             "metadata.name must be MODEL-VERSION, such as weather-2 for version 2 of model weather",
         ),
     )
