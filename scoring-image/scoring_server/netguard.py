@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -70,7 +70,11 @@ _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
 _TEREDO = ipaddress.ip_network("2001::/32")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
-_MAPPED = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("::ffff:0:0:0/96"), ipaddress.ip_network("::/96"))
+_MAPPED = (
+    ipaddress.ip_network("::ffff:0:0/96"),
+    ipaddress.ip_network("::ffff:0:0:0/96"),
+    ipaddress.ip_network("::/96"),
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,10 @@ class Location:
     def redirected(self, location: str) -> Location:
         """Where a redirect from here leads; user information stays with its own origin."""
         whole = f"{self.scheme}://{self.authority_host}:{self.port}{self.target}"
-        following = parse(urljoin(whole, location))
+        try:
+            following = parse(urljoin(whole, location))
+        except ValueError as error:
+            raise SourceError("SourceInvalid", f"{self} redirects to an address that cannot be read.") from error
         if self.scheme == "https" and following.scheme == "http":
             raise SourceError(
                 "SourceRefused",
@@ -135,7 +142,7 @@ class Location:
                 "the model. Serve the file by https all the way.",
             )
         if following.origin == self.origin and not following.user_information:
-            return Location(**{**following.__dict__, "user_information": self.user_information})
+            return replace(following, user_information=self.user_information)
         return following
 
 
@@ -201,9 +208,9 @@ def refusal(address: Address, policy: Policy) -> str | None:
         if real in _METADATA:
             return "an address of the cloud's instance metadata"
         for network, name in _REFUSED:
-            if real.version == network.version and real in network:
+            if real in network:
                 return name
-        if policy.deny_private and any(real.version == private.version and real in private for private in _PRIVATE):
+        if policy.deny_private and any(real in private for private in _PRIVATE):
             return "a private address, which SCORING_SOURCES_DENY_PRIVATE forbids"
     return None
 
