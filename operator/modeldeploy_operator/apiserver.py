@@ -1,0 +1,230 @@
+"""The line to the Kubernetes API server: bytes and JSON over one pool of connections, and nothing above that.
+
+What a status means for a user is decided in `cluster`; what a watch means, in `informer`.
+
+ApiServerError
+├─ Refused      the API server answered with an error status
+└─ NoAnswer     it could not be reached, hung up, or took too long
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from modeldeploy_operator.core.documents import Key, Kind
+
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+"""Server-side apply; JSON is YAML."""
+
+RELOAD_AFTER = 5.0
+"""Seconds between two attempts to read the credentials again, after the API server no longer takes them."""
+
+
+class ApiServerError(Exception):
+    """A call that brought no result."""
+
+
+class Refused(ApiServerError):
+    """The API server's own account (a v1.Status) of why it will not."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class NoAnswer(ApiServerError):
+    """Whether the call took effect is unknown."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds. A watch may be silent for `silence`: bookmarks come each minute at the latest."""
+
+    connect: float = 3.0
+    answer: float = 10.0
+    page: float = 30.0
+    silence: float = 70.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call. `verb` and `resource` are RBAC's words for it, by which calls are counted."""
+
+    verb: str
+    resource: str
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    content_type: str = JSON
+    accept: str = JSON
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A success. `created` tells a new object (201) from one that was there already."""
+
+    status: int
+    body: Any
+
+    @property
+    def created(self) -> bool:
+        """Whether the call made a new object."""
+        return self.status == 201
+
+
+Configure = Callable[[], Awaitable[Configuration]]
+Count = Callable[[str, str, str], None]
+"""Told of every call: verb, resource, and the status or "none"."""
+
+
+class ApiServer:
+    """One pool of connections. At most `concurrency` calls run at once; watches come on top."""
+
+    def __init__(
+        self, configure: Configure, *, count: Count, patience: Patience = Patience(), concurrency: int = 32
+    ) -> None:
+        self._configure = configure
+        self._count = count
+        self.patience = patience
+        self._turn = asyncio.Semaphore(concurrency)
+        self._client: ApiClient | None = None
+        self._retired: list[ApiClient] = []
+        self._loaded_at = float("-inf")
+        self._loading = asyncio.Lock()
+
+    async def call(self, request: Request) -> Answer:
+        """One request and its JSON answer."""
+        limit = aiohttp.ClientTimeout(total=request.seconds or self.patience.answer, connect=self.patience.connect)
+        async with self._turn:
+            outcome = "none"
+            try:
+                response = await self._send(request, limit)
+                outcome = str(response.status)
+                async with response:
+                    payload = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise NoAnswer(_account(error)) from error
+            finally:
+                self._count(request.verb, request.resource, outcome)
+        if response.status >= 400:
+            raise await self._refusal(response, payload)
+        return Answer(response.status, _decode(payload))
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A watch: an iterator of lines. A line that does not come within `patience.silence` is a TimeoutError."""
+        patience = self.patience
+        limit = aiohttp.ClientTimeout(total=None, connect=patience.connect, sock_read=patience.silence)
+        outcome = "none"
+        try:
+            async with asyncio.timeout(patience.answer):
+                response = await self._send(request, limit)
+            outcome = str(response.status)
+            if response.status >= 400:
+                async with response:
+                    payload = await response.read()
+                raise await self._refusal(response, payload)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(_account(error)) from error
+        finally:
+            self._count(request.verb, request.resource, outcome)
+        async with response:
+            yield _lines(response.content)
+
+    async def close(self) -> None:
+        """Hang up."""
+        for client in (*self._retired, *((self._client,) if self._client else ())):
+            await client.close()  # type: ignore[no-untyped-call]
+        self._retired, self._client = [], None
+
+    async def _send(self, request: Request, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        client = self._client or await self._load()
+        headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": "modeldeploy-operator"}
+        await client.update_params_for_auth(headers, None, ["BearerToken"], request.path, request.method, None)
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        url = f"{client.configuration.host}{request.path}{query}"
+        try:
+            response: aiohttp.ClientResponse = (
+                await client.call_api(
+                    request.method, url, header_params=headers, body=request.body, _request_timeout=limit
+                )
+            ).response
+        except aiohttp.ClientSSLError:
+            await self._load()  # the cluster's authority may have been replaced on disk
+            raise
+        return response
+
+    async def _load(self) -> ApiClient:
+        """The client for the credentials as they are on disk now; watches on the former one run to their end."""
+        async with self._loading:
+            now = asyncio.get_running_loop().time()
+            if self._client is not None:
+                if now - self._loaded_at < RELOAD_AFTER:
+                    return self._client
+                self._retired.append(self._client)
+            while len(self._retired) > 2:
+                await self._retired.pop(0).close()  # type: ignore[no-untyped-call]
+            self._client = ApiClient(await self._configure())
+            self._loaded_at = now
+            return self._client
+
+    async def _refusal(self, response: aiohttp.ClientResponse, payload: bytes) -> Refused:
+        if response.status == 401:
+            await self._load()  # a rotated token or certificate
+        return refusal(response.status, payload, response.headers.get("Retry-After"))
+
+
+def item_path(key: Key) -> str:
+    """The URL path of one object."""
+    return f"{collection_path(key.kind, key.namespace)}/{key.name}"
+
+
+def collection_path(kind: Kind, namespace: str | None) -> str:
+    """The URL path of a collection; without a namespace, of all namespaces."""
+    return f"{kind.path}/namespaces/{namespace}/{kind.plural}" if namespace else f"{kind.path}/{kind.plural}"
+
+
+def refusal(status: int, payload: bytes, retry_after: str | None = None) -> Refused:
+    """What an error answer says; proxies in between answer with text that is no v1.Status."""
+    try:
+        account = _decode(payload)
+    except orjson.JSONDecodeError:
+        account = None
+    if not isinstance(account, dict):
+        account = {"message": payload[:200].decode(errors="replace")}
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return Refused(status, str(account.get("reason") or status), str(account.get("message") or "no message"), seconds)
+
+
+def _decode(payload: bytes) -> Any:
+    return orjson.loads(payload) if payload else {}
+
+
+def _account(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: one event may be as large as an object may be."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
