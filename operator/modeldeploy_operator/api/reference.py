@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .schema import INT_OR_STRING, LIST_KEYS, Schema
+from .schema import LIST_KEYS, Schema
 from .shapes import RULES
 
 INTRODUCTION = """\
@@ -85,22 +85,26 @@ def _default(schema: Schema) -> str:
 
 
 def _type(schema: Schema) -> str:
-    if schema.get(INT_OR_STRING):
-        return "integer or string"
     match schema["type"]:
         case "array":
             keys = schema.get(LIST_KEYS)
             unique = f", unique by `{keys[0]}`" if keys else ""
-            return f"list of {_type(schema['items'])}; {_range(schema, 'Items', 'items')}{unique}"
+            return f"list of {_item(schema['items'])}; {_range(schema, 'Items', 'items')}{unique}"
         case "object" if "additionalProperties" in schema:
             values = _type(schema["additionalProperties"])
             return f"map of string to {values}; {_range(schema, 'Properties', 'entries')}"
         case "string":
             return _string(schema)
-        case "integer" if "minimum" in schema or "maximum" in schema:
-            return f"integer, {schema.get('minimum', '…')} to {schema.get('maximum', '…')}"
+        case "integer" if "maximum" in schema:
+            return f"integer, {schema['minimum']} to {schema['maximum']}"
+        case "integer" if "minimum" in schema:
+            return f"integer, at least {schema['minimum']}"
         case kind:
             return str(kind)
+
+
+def _item(schema: Schema) -> str:
+    return f"{_type(schema)} or null" if schema.get("nullable") else _type(schema)
 
 
 def _string(schema: Schema) -> str:

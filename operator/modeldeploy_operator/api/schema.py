@@ -1,6 +1,6 @@
 """Pydantic types → structural OpenAPI v3 schema of a CRD. Whatever cannot be said in one is refused, by field name.
 
-Structural means: every node has one type, and no $ref, anyOf or null. Every string, list and map must have an upper
+Structural means: every node has one type, and no $ref or anyOf. Every string, list and map must have an upper
 bound, because the API server rejects a CRD whose rules it cannot price. No I/O and no file enters here.
 """
 
@@ -14,11 +14,10 @@ from .shapes import RULES, Shape
 Schema = dict[str, Any]
 
 INT32_MAX = 2**31 - 1
-INT_OR_STRING = "x-kubernetes-int-or-string"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
 
-_EVERYWHERE = {"type", "title", "description", "default", RULES}
+_EVERYWHERE = {"type", "title", "description", "default", "nullable", RULES}
 _KNOWN: Mapping[str, set[str]] = {
     "boolean": set(),
     "integer": {"minimum", "maximum"},
@@ -28,7 +27,7 @@ _KNOWN: Mapping[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
 }
 _ORDER = (
-    "description", "type", INT_OR_STRING, "format", "default", "enum", "pattern", "minLength", "maxLength", "minimum",
+    "description", "type", "nullable", "format", "default", "enum", "pattern", "minLength", "maxLength", "minimum",
     "maximum", "minItems", "maxItems", "minProperties", "maxProperties", LIST_TYPE, LIST_KEYS, "required",
     "properties", "additionalProperties", "items", RULES,
 )  # fmt: skip
@@ -46,8 +45,6 @@ def structural(shape: type[Shape], path: str) -> Schema:
 
 def _node(raw: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
     schema = _flat(raw, definitions, path)
-    if schema.get(INT_OR_STRING):
-        return _ordered(schema)
     kind = str(schema.get("type"))
     if kind not in _KNOWN:
         raise UnsupportedSchema(f"{path}: type {kind} has no structural schema; name a type with fields of its own")
@@ -69,28 +66,22 @@ def _node(raw: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
 
 
 def _flat(raw: Schema, definitions: Mapping[str, Schema], path: str) -> Schema:
-    """`raw` without $ref and anyOf: what stands beside a $ref (description, default) wins over what it refers to."""
+    """`raw` without $ref and anyOf: what stands beside a $ref (description, default) wins over what it refers to.
+
+    An optional field (null is its default) becomes one that may be absent, an item that may be null a nullable one.
+    """
     schema = {key: value for key, value in raw.items() if key not in {"$ref", "anyOf", "$defs"}}
     if "$ref" in raw:
         target = definitions[raw["$ref"].removeprefix("#/$defs/")]
         return _flat({**target, **schema}, definitions, path)
-    if "anyOf" in raw:
-        members = [member for member in raw["anyOf"] if member.get("type") != "null"]
-        if schema.get("default", ...) is None:
-            del schema["default"]
-        if len(members) == 1:
-            return _flat({**members[0], **schema}, definitions, path)
-        return {**schema, **_int_or_string(members, path)}
-    return schema
-
-
-def _int_or_string(members: list[Schema], path: str) -> Schema:
-    if {member.get("type") for member in members} != {"integer", "string"}:
-        raise UnsupportedSchema(f"{path}: of all unions a structural schema knows only integer or string")
-    return {
-        INT_OR_STRING: True,
-        **{key: value for member in members for key, value in member.items() if key == "maxLength"},
-    }
+    if "anyOf" not in raw:
+        return schema
+    members = [member for member in raw["anyOf"] if member.get("type") != "null"]
+    if len(members) != 1:
+        raise UnsupportedSchema(f"{path}: a union; a structural schema knows one type, or that type and null")
+    if "default" not in schema:
+        return _flat({**members[0], **schema, "nullable": True}, definitions, path)
+    return _flat({**members[0], **{k: v for k, v in schema.items() if (k, v) != ("default", None)}}, definitions, path)
 
 
 def _bounded(schema: Schema, bound: str, path: str) -> None:

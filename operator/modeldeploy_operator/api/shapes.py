@@ -49,6 +49,10 @@ class Shape(BaseModel):
             handler.resolve_ref_schema(schema)[RULES] = [rule.document() for rule in cls.rules]
         return schema
 
+    def document(self) -> dict[str, Any]:
+        """As it stands in YAML, defaults included: what is absent is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
 
 def keyed_by(field: str) -> dict[str, Any]:
     """Schema of a list whose items are told apart by `field`: unique, and merged item by item when applied."""

@@ -12,7 +12,33 @@ from pydantic import Field
 
 from .fields import Digest, ModelName, ObjectName, Prose, Tags
 from .shapes import Rule, Shape, keyed_by
-from .target import Target
+from .target import Aks, Autoscale, Resources, Rollout, Target, Toleration
+
+__all__ = [
+    "Aks",
+    "Auth",
+    "AuthMode",
+    "Autoscale",
+    "Code",
+    "Environment",
+    "Lineage",
+    "Model",
+    "ModelDeployment",
+    "ModelDeploymentSpec",
+    "ModelFormat",
+    "ModelVersion",
+    "ModelVersionSpec",
+    "ObjectMeta",
+    "ObjectRef",
+    "Resources",
+    "Rollout",
+    "Scoring",
+    "Signature",
+    "Source",
+    "Target",
+    "Tensor",
+    "Toleration",
+]
 
 
 class ModelFormat(StrEnum):
@@ -232,8 +258,8 @@ class Tensor(Shape):
 
     name: Annotated[str, Field(max_length=256)] = Field(description="As in the model.")
     dtype: Annotated[str, Field(max_length=64)] = Field(description="Type of the elements.")
-    shape: Annotated[list[Annotated[str, Field(max_length=64)] | int], Field(max_length=16)] = Field(
-        description="Its dimensions: a size, or the name of one that may vary."
+    shape: Annotated[list[Annotated[int, Field(ge=0)] | None], Field(max_length=16)] | None = Field(
+        default=None, description="Its dimensions, null for one that may vary; absent where their number is unknown."
     )
 
 
