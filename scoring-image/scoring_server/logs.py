@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import sys
+import threading
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -47,13 +48,15 @@ class JsonFormatter(logging.Formatter):
 class PrintCapture(io.TextIOBase):
     """Stands in for `sys.stdout`/`sys.stderr`: what a script prints becomes a record a line, with its request id.
 
-    A line is held per context until its end comes, so two requests that print at once do not mix.
+    A line is held per thread until its end comes, so two requests that print at once do not mix. Records go to
+    `handler` directly: through the logger tree, a user's own handler on stderr would feed on its own output.
     """
 
-    def __init__(self, logger: logging.Logger, level: int) -> None:
-        self._logger = logger
+    def __init__(self, name: str, level: int, handler: logging.Handler) -> None:
+        self._name = name
         self._level = level
-        self._pending: ContextVar[str] = ContextVar(f"pending_{logger.name}", default="")
+        self._handler = handler
+        self._held = threading.local()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -66,21 +69,24 @@ class PrintCapture(io.TextIOBase):
         return False
 
     def write(self, text: str, /) -> int:
-        *lines, rest = (self._pending.get() + text).split("\n")
+        *lines, rest = (getattr(self._held, "text", "") + text).split("\n")
         while len(rest) > _LONGEST_LINE:
             lines.append(rest[:_LONGEST_LINE])
             rest = rest[_LONGEST_LINE:]
-        self._pending.set(rest)
+        self._held.text = rest
         for line in lines:
-            if line:
-                self._logger.log(self._level, line)
+            self._emit(line)
         return len(text)
 
     def flush(self) -> None:
-        rest = self._pending.get()
+        rest = getattr(self._held, "text", "")
         if rest:
-            self._pending.set("")
-            self._logger.log(self._level, rest)
+            self._held.text = ""
+            self._emit(rest)
+
+    def _emit(self, line: str) -> None:
+        if line:
+            self._handler.handle(logging.LogRecord(self._name, self._level, "", 0, line, None, None))
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
@@ -90,12 +96,16 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
 
 
 def capture_prints() -> None:
-    """From here on the process's `print` becomes log records; our handler keeps the real stdout."""
-    sys.stdout = PrintCapture(logging.getLogger("script.stdout"), logging.INFO)
-    sys.stderr = PrintCapture(logging.getLogger("script.stderr"), logging.WARNING)
+    """From here on the process's `print` becomes log records, whatever the level: a user printed on purpose."""
+    handler = logging.getLogger().handlers[0]
+    sys.stdout = PrintCapture("script.stdout", logging.INFO, handler)
+    sys.stderr = PrintCapture("script.stderr", logging.WARNING, handler)
+
+
+def release_prints() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__

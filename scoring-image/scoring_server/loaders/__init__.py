@@ -1,0 +1,1 @@
+"""From files to something that scores: one module per kind of model. Knows no HTTP."""

@@ -1,0 +1,1 @@
+"""Wire shapes and values, both ways. Pure: bytes in, arrays or documents out; no socket, no model, no clock."""
