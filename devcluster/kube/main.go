@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
@@ -48,7 +50,7 @@ var components = map[string]func(){
 	"kube-controller-manager": func() { cobraMain(controllermanager.NewControllerManagerCommand())() },
 	"kube-proxy":              func() { cobraMain(proxy.NewProxyCommand())() },
 	"kube-scheduler":          func() { cobraMain(scheduler.NewSchedulerCommand())() },
-	"kubelet":                 func() { cobraMain(kubelet.NewKubeletCommand())() },
+	"kubelet":                 func() { cobraMain(kubelet.NewKubeletCommand(context.Background()))() },
 	"kubectl":                 runKubectl,
 }
 
