@@ -102,9 +102,9 @@ class Application:
             scope["method"],
             path.partition(b"?")[0].decode("latin-1"),
             scope["query_string"],
-            list(scope["headers"]),
-            body,
-            time.perf_counter(),
+            headers=list(scope["headers"]),
+            body=body,
+            arrival=time.perf_counter(),
         )
         answer = self.answer(request)
         response = answer if isinstance(answer, Response) else await answer

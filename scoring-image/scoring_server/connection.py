@@ -142,6 +142,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # Answered as a plain request; what follows would be another protocol.
             self._peer_done = True
+        except httptools.HttpParserCallbackError:
+            # Our own fault, not the client's: the parser wraps what its callbacks raise.
+            logger.exception("A request could not be taken in")
+            self._transport.abort()
+            return
         except httptools.HttpParserError as error:
             if not self._deaf:
                 self._refuse(400, f"The request is not valid HTTP: {error}")
@@ -252,7 +257,7 @@ class Connection(asyncio.Protocol):
             return None
         path = (url.path or b"/").decode("latin-1")
         method = self._parser.get_method().decode("ascii")
-        return Request(method, path, url.query or b"", self._headers, body, time.perf_counter())
+        return Request(method, path, url.query or b"", headers=self._headers, body=body, arrival=time.perf_counter())
 
     def _before_body(self) -> None:
         request = self._request(b"")
