@@ -15,7 +15,6 @@ from modeldeploy_operator.registry.cluster.pod import Attempt, registration_pod
 
 from tests.operator.registry.kubernetes_memory import DIGEST_A, IMAGES, deployment_document, model
 
-
 FIRST = Attempt()
 
 
