@@ -95,6 +95,7 @@ class Assessment:
 
     `available`: some revision takes requests. `complete`: the desired revision is rolled out and nothing else runs.
     `problem`: why it is not complete (Stalled, Waiting or Unavailable), None when complete.
+    `recheck_after`: seconds after which to look again, where time alone changes the judgement; None where events do.
     """
 
     available: bool
@@ -107,6 +108,7 @@ class Assessment:
     selector: str
     endpoint: Mapping[str, str | int]
     failure: Failure | None = None
+    recheck_after: float | None = None
 
 
 @dataclass(frozen=True)
