@@ -26,6 +26,7 @@ from modeldeploy_operator.core.documents import Key, Kind
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 """Server-side apply; JSON is YAML."""
+MERGE = "application/merge-patch+json"
 
 RELOAD_AFTER = 5.0
 """Seconds between two attempts to read the credentials again, after the API server no longer takes them."""
@@ -77,15 +78,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A success. `created` tells a new object (201) from one that was there already."""
+    """A success."""
 
     status: int
     body: Any
-
-    @property
-    def created(self) -> bool:
-        """Whether the call made a new object."""
-        return self.status == 201
 
 
 Configure = Callable[[], Awaitable[Configuration]]
@@ -150,7 +146,7 @@ class ApiServer:
     async def close(self) -> None:
         """Hang up."""
         for client in (*self._retired, *((self._client,) if self._client else ())):
-            await client.close()  # type: ignore[no-untyped-call]
+            await client.close()
         self._retired, self._client = [], None
 
     async def _send(self, request: Request, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:

@@ -5,12 +5,12 @@ Nothing is decided here beyond that. Answers of writes go straight into the stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from modeldeploy_operator.apiserver import (
     APPLY,
+    MERGE,
     Answer,
     ApiServer,
     NoAnswer,
@@ -25,6 +25,7 @@ from modeldeploy_operator.errors import ReconcileError, Stalled, Unavailable, Wa
 
 UNFORCED = {"fieldManager": FIELD_MANAGER}
 FORCED = {**UNFORCED, "force": "true"}
+NO_VERSION = "1"
 
 
 class AlreadyExists(ReconcileError):
@@ -39,14 +40,6 @@ class Cache(Protocol):
 
     def forget(self, key: Key, uid: str) -> None:
         """An object that the API server has just removed."""
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The object after an apply, and whether it is new."""
-
-    document: Document
-    created: bool
 
 
 class Cluster:
@@ -69,16 +62,29 @@ class Cluster:
         return document
 
     async def apply(self, document: Document) -> Document:
-        """Server-side apply: the fields given here become ours, fields given formerly and not now are dropped."""
-        return (await self.apply_forced(document)).document
+        """Server-side apply: the fields given here become ours, fields given formerly and not now are dropped.
 
-    async def apply_forced(self, document: Document) -> Applied:
-        """As `apply`, and tells whether the object is new. Fields that others own are taken over."""
-        return await self._apply(document, FORCED)
+        Fields that others have set otherwise are taken over.
+        """
+        return await self._apply(document, document)
 
-    async def apply_unforced(self, document: Document) -> Applied:
-        """As `apply_forced`, but a field that somebody else has set otherwise is Stalled("FieldOwned")."""
-        return await self._apply(document, UNFORCED)
+    async def apply_new(self, document: Document) -> Document:
+        """As `apply`, for an object that must not exist yet: AlreadyExists where one does, which stays untouched.
+
+        A resourceVersion that no object can have makes the API server compare it, if there is anything to compare.
+        """
+        body = {**document, "metadata": {**document["metadata"], "resourceVersion": NO_VERSION}}
+        try:
+            return await self._apply(document, body)
+        except Unavailable as error:
+            if error.reason != "Conflict":
+                raise
+            raise AlreadyExists("AlreadyExists", f"{key_of(document)} exists already.") from error
+
+    async def merge(self, key: Key, patch: Document) -> Document:
+        """JSON merge patch: changes these fields and leaves server-side apply's ownership of all others alone."""
+        request = Request("patch", key.kind.plural, "PATCH", item_path(key), UNFORCED, patch, content_type=MERGE)
+        return self._remember((await self._write(request, key)).body)
 
     async def create(self, document: Document) -> Document:
         """POST. AlreadyExists where the name is taken."""
@@ -125,11 +131,10 @@ class Cluster:
         elif gone := str((answer.get("details") or answer.get("metadata") or {}).get("uid") or uid or ""):
             self._cache.forget(key, gone)
 
-    async def _apply(self, document: Document, query: Mapping[str, str]) -> Applied:
+    async def _apply(self, document: Document, body: Document) -> Document:
         key = key_of(document)
-        request = Request("patch", key.kind.plural, "PATCH", item_path(key), query, document, content_type=APPLY)
-        answer = await self._write(request, key)
-        return Applied(self._remember(answer.body), created=answer.created)
+        request = Request("patch", key.kind.plural, "PATCH", item_path(key), FORCED, body, content_type=APPLY)
+        return self._remember((await self._write(request, key)).body)
 
     async def _write(self, request: Request, key: Key) -> Answer:
         self._may_write()
@@ -176,8 +181,6 @@ def reconcile_error(verb: str, key: Key, refused: Refused) -> ReconcileError:  #
             return _Absent("NotFound", f"{key} is another object by now: {said}")
         case 409 if refused.reason == "AlreadyExists":
             return AlreadyExists("AlreadyExists", f"{key} exists already.")
-        case 409 if refused.reason == "Conflict" and "conflict with" in said:
-            return Stalled("FieldOwned", f"{key} has fields that somebody else has set: {said}")
         case 409:
             return Unavailable("Conflict", f"{key} was changed by somebody else meanwhile: {said}")
         case 400 | 405 | 413 | 415 | 422:
