@@ -19,6 +19,7 @@ DEVCLUSTER = (sys.executable, "-m", "devcluster")
 OPERATOR_NAMESPACE = "modeldeploy-system"
 RELEASE = "modeldeploy"
 MARK = "modeldeploy.dev/demo"
+"""Annotation, or label of the Helm release, of what the demo made and may take away."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def install(cluster: Cluster) -> None:
     if _somebody_elses(cluster):
         note(f"the operator is installed already, not by the demo: release {RELEASE} is used as it is")
         return
-    values = ["--set", f"commonAnnotations.{MARK.replace('.', chr(92) + '.')}=yes"]
+    values: list[str] = []
     if cluster.own:
-        values += [
+        values = [
             "--set", "image.repository=localhost/modeldeploy-operator,image.tag=dev",
             "--set", "scoring.images.lean=localhost/modeldeploy-scoring:dev",
             "--set", "scoring.images.sklearn=localhost/modeldeploy-scoring-sklearn:dev",
@@ -111,7 +112,8 @@ def install(cluster: Cluster) -> None:
         ]  # fmt: skip
     cluster.helm(
         "upgrade", "--install", RELEASE, str(ROOT / "charts" / "modeldeploy"),
-        "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s", *values,
+        "--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s",
+        "--labels", f"{MARK}=yes", *values,
     )  # fmt: skip
 
 
@@ -127,10 +129,12 @@ def uninstall(cluster: Cluster) -> None:
     cluster.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait")
 
 
-def _release(cluster: Cluster) -> bool:
-    return bool(cluster.helm("list", "-q", "--namespace", OPERATOR_NAMESPACE, "--filter", f"^{RELEASE}$").strip())
+def _release(cluster: Cluster, *selector: str) -> bool:
+    """Whether the release exists; helm keeps the labels that it was installed with."""
+    listed = cluster.helm("list", "-q", "--namespace", OPERATOR_NAMESPACE, "--filter", f"^{RELEASE}$", *selector)
+    return bool(listed.strip())
 
 
 def _somebody_elses(cluster: Cluster) -> bool:
-    deployment = cluster.get("deployment", "modeldeploy-operator", "--namespace", OPERATOR_NAMESPACE)
-    return deployment is not None and MARK not in deployment["metadata"].get("annotations", {})
+    installed = cluster.get("deployment", "modeldeploy-operator", "--namespace", OPERATOR_NAMESPACE) is not None
+    return installed and not _release(cluster, "--selector", f"{MARK}=yes")

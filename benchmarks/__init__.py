@@ -1,0 +1,1 @@
+"""Measurements against peers and promises. None is a test: each prints figures and writes a page."""
