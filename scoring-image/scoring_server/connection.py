@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._limits = shared.limits
         self._loop = shared.loop
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made, always first
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         #: loop time after which the connection is closed
         self.deadline = _NEVER
         self._phase_began = 0.0
