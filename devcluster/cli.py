@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         case "status":
             return print_status(place, in_json=options.json)
         case "logs":
-            return follow(cluster.log_of(place, options.component), options.follow)
+            return print_log(cluster.log_of(place, options.component), follow=options.follow)
         case "build":
             return build(options.parts.split(","), place, cache, output)
     with locks.exclusive(place.lock(cache), lambda: output.line("another devcluster command is at work; waiting")):
@@ -122,9 +122,9 @@ def print_status(place: layout.Layout, *, in_json: bool) -> int:
     return 0 if document["running"] else 1
 
 
-def follow(log: Path, onwards: bool) -> int:
+def print_log(log: Path, *, follow: bool) -> int:
     if not log.exists():
         raise DevclusterError(f"There is no log yet at {log}.")
-    command = ["tail", "-n", "+1", "-F", str(log)] if onwards else ["cat", str(log)]
+    command = ["tail", "-n", "+1", "-F", str(log)] if follow else ["cat", str(log)]
     sys.stdout.flush()
     os.execvp(command[0], command)

@@ -181,7 +181,9 @@ def _write_files(current: Settings, extent: Extent) -> None:
     texts = configuration.node_files(current, machine) if machine else {}
     for path, text in {**configuration.control_plane_files(current), **texts}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        # kube-proxy ends itself when its file is written, even with what was there before.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def _ensure_running(current: Settings, component: Component, progress: Progress) -> None:

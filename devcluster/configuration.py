@@ -1,4 +1,4 @@
-"""The configuration files of the components, as text. Pure: the caller says what the machine is like and writes them."""
+"""The configuration files of the components, as text. Pure: the caller knows the machine and writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from devcluster import settings as settings_module
-from devcluster.settings import Extent, Settings
+from devcluster.settings import Settings
 
 PAUSE_IMAGE = "localhost/pause:1"
 
@@ -39,12 +39,6 @@ def node_files(settings: Settings, machine: Machine) -> dict[Path, str]:
         config / "Corefile": corefile(settings, machine),
         settings.layout.cni_config / "10-devcluster.conflist": json.dumps(cni(settings), indent=2),
     }
-
-
-def files(settings: Settings, machine: Machine) -> dict[Path, str]:
-    if settings.extent is Extent.CONTROL_PLANE:
-        return control_plane_files(settings)
-    return {**control_plane_files(settings), **node_files(settings, machine)}
 
 
 def audit_policy() -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Image:
     inputs: tuple[str, ...]
 
 
-WORKSPACE = ("pyproject.toml", "uv.lock", "LICENSE", ".containerignore", ".dockerignore")
+WORKSPACE = ("pyproject.toml", "uv.lock", "image-build-requirements.txt", ".containerignore", ".dockerignore")
 MEMBERS = ("operator/pyproject.toml", "scoring-image/pyproject.toml")
 OURS = {
     "operator": Image(
@@ -69,7 +69,7 @@ def ensure(only: str | None, checkout: Path, node: Settings | None, cache: Path,
     prerequisites.ensure(prerequisites.IMAGES, progress)
     base = ensure_base(cache, progress)
     for name in names:
-        archive = ensure_archive(OURS[name], name, base, checkout, cache, progress)
+        archive = ensure_archive(name, base, checkout=checkout, cache=cache, progress=progress)
         if node is None:
             print(archive)
         else:
@@ -140,7 +140,9 @@ BASE_SCRIPT = (
 )
 
 
-def ensure_archive(image: Image, name: str, base: str, checkout: Path, cache: Path, progress: Progress) -> Path:
+def ensure_archive(name: str, base: str, *, checkout: Path, cache: Path, progress: Progress) -> Path:
+    """The archive of that image as the checkout has it now, built when the cache lacks it."""
+    image = OURS[name]
     key = content_key(checkout, image.inputs, f"{base} {image.containerfile} {image.target}")
     archive = cache / "images" / f"{name}-{key}.tar"
     if archive.exists():
@@ -157,7 +159,7 @@ def ensure_archive(image: Image, name: str, base: str, checkout: Path, cache: Pa
             "--layers",
             "--pull=false",
             f"--build-arg=BASE_IMAGE={base}",
-            *registries.mounts(Path(scratch), os.environ),
+            *registries.build_options(Path(scratch), os.environ),
             "--file",
             str(checkout / image.containerfile),
             *target,

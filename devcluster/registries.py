@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import configparser
 import io
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,22 +15,20 @@ from pathlib import Path
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 # Options that make sense inside a container; paths of this machine do not.
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
-UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
-def mounts(directory: Path, environment: Mapping[str, str]) -> list[str]:
-    """Options of `buildah bud`. The files are written into that directory, which must outlive the build."""
+def build_options(directory: Path, environment: Mapping[str, str]) -> list[str]:
+    """Options of `buildah bud`. The pip.conf is written into that directory, which must outlive the build.
+
+    The Containerfiles mount the secret `pip-conf` in the steps that install.
+    """
+    pip = directory / "pip.conf"
+    pip.write_text(pip_configuration(_pip_settings(environment)))
     options = [f"--build-arg={name}={environment[name]}" for name in PROXIES if name in environment]
+    options.append(f"--secret=id=pip-conf,src={pip}")
     if CA_BUNDLE.exists():
         options.append(f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro")
-    for target, text in (
-        ("/etc/pip.conf", pip_configuration(_pip_settings(environment))),
-        ("/etc/uv/uv.toml", uv_configuration(environment)),
-    ):
-        path = directory / Path(target).name
-        path.write_text(text)
-        options.append(f"--volume={path}:{target}:ro")
     return options
 
 
@@ -42,19 +39,10 @@ def pip_configuration(settings: Mapping[str, str]) -> str:
     for key, value in settings.items():
         option = key.rpartition(".")[2]
         if option in PIP_OPTIONS and key.startswith(("global.", "install.", ":env:.")):
-            parser["global"][option.removeprefix("default-") if option == "default-timeout" else option] = value
+            parser["global"][option.removeprefix("default-")] = value
     text = io.StringIO()
     parser.write(text)
     return text.getvalue()
-
-
-def uv_configuration(environment: Mapping[str, str]) -> str:
-    lines = ["native-tls = true"]
-    for name in UV_INDEXES:
-        if name in environment:
-            lines += ["[[index]]", f"url = {json.dumps(environment[name])}", "default = true"]
-            break
-    return "\n".join(lines) + "\n"
 
 
 def _pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
