@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devcluster import cluster, images, layout, locks, progress, programs, settings
+from devcluster import cluster, images, layout, locks, programs, progress, settings
 from devcluster.errors import DevclusterError
 from devcluster.settings import Extent
 
