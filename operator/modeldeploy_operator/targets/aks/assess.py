@@ -25,6 +25,7 @@ from modeldeploy_operator.targets.aks.trouble import Trouble
 
 ROLLING_OUT = "RollingOut"
 REPLICAS_UNAVAILABLE = "ReplicasUnavailable"
+SCALING = "Scaling"
 
 _SERVICE_PORT = 80
 _POD_OF_THE_ATTEMPT = re.compile(r'^pods "[^"]*" is forbidden: ')
@@ -228,17 +229,13 @@ def _unscheduled(rollout: _Rollout) -> ReconcileError | None:
 
 def _progress(rollout: _Rollout) -> ReconcileError:
     """Nothing is wrong. One sentence for the whole way, so that a calm rollout needs no further write."""
-    serving = _revision_of(rollout.workload)
-    if rollout.wanted is None or serving != rollout.wanted or not _rolled_out_before(rollout):
-        wanted = names.revision_name(rollout.deployment, rollout.wanted) if rollout.wanted else "the revision"
-        return Waiting(ROLLING_OUT, f"Rolling out {wanted}.")
-    return Waiting(
-        "ReplicasUnavailable", f"Fewer replicas than asked for are ready in {rollout.deployment.metadata.name}."
-    )
-
-
-def _rolled_out_before(rollout: _Rollout) -> bool:
-    return rollout.condition("Progressing").get("reason") == "NewReplicaSetAvailable"
+    revision = names.revision_name(rollout.deployment, rollout.wanted or _revision_of(rollout.workload))
+    if rollout.condition("Progressing").get("reason") != "NewReplicaSetAvailable":
+        return Waiting(ROLLING_OUT, f"Rolling out {revision}.")
+    fixed = rollout.aks.replicas
+    if fixed is not None and rollout.status.get("replicas", 0) != fixed:
+        return Waiting(SCALING, f"Scaling {revision} to {fixed} replicas.")
+    return Waiting(REPLICAS_UNAVAILABLE, f"Fewer replicas of {revision} are ready than asked for.")
 
 
 def _past_deadline(
@@ -259,7 +256,7 @@ def _past_deadline(
 
 
 def _last_word(rollout: _Rollout, problem: ReconcileError) -> str:
-    if problem.reason not in (ROLLING_OUT, REPLICAS_UNAVAILABLE):
+    if problem.reason not in (ROLLING_OUT, REPLICAS_UNAVAILABLE, SCALING):
         return problem.message
     pod = next((pod for pod in rollout.judged if not pod.ready), None)
     if pod is None:
