@@ -133,11 +133,16 @@ def send_signal(pod: Document, number: signal.Signals) -> int:
     return sent
 
 
-def kill(kube: Kube) -> None:
-    """SIGKILL to the operator as it stands, and a new pod at once: the kubelet alone would wait ever longer."""
+def kill(kube: Kube) -> int:
+    """SIGKILL to the operator as it stands, and a new pod at once: the kubelet alone would wait ever longer.
+
+    Yields how many processes there were.
+    """
+    killed = 0
     for pod in pods(kube):
-        send_signal(pod, signal.SIGKILL)
+        killed += send_signal(pod, signal.SIGKILL)
         kube.delete("Pod", NAMESPACE, pod["metadata"]["name"], grace=0)
+    return killed
 
 
 def log_tail(kube: Kube, *, about: str = "", lines: int = 400, shown: int = 25) -> str:
