@@ -67,6 +67,7 @@ LOADS = {}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536
 
     def do_GET(self):
         self.answer({"ready": True})

@@ -66,6 +66,7 @@ class ModelServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 65536
             timeout = 30
 
             def do_GET(self) -> None:
