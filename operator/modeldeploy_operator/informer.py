@@ -19,6 +19,7 @@ import structlog
 
 from modeldeploy_operator.apiserver import JSON, ApiServer, ApiServerError, NoAnswer, Refused, Request, collection_path
 from modeldeploy_operator.core.documents import Document, Key, Kind
+from modeldeploy_operator.projection import kept
 from modeldeploy_operator.store import Store, labels_of, uid_of, version_of
 
 __all__ = ["Informer", "Pulse", "Scope", "Selector", "Store", "Timing", "WatchBroken", "WatchLost"]
@@ -109,21 +110,32 @@ class Pulse:
 
 @dataclass
 class Informer:
-    """List and watch of one scope, for ever. `synced` once the first list is in the store."""
+    """List and watch of one scope, for ever. `listed` is set once the first list is in the store."""
 
     server: ApiServer
     store: Store
     scope: Scope
     on_change: OnChange
-    slim: Callable[[Document], Document]
     timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:
-        self.synced = False
+        self.listed = asyncio.Event()
         self.pulse = Pulse(self.timing.clock())
         self._position: str | None = None
         self._broken = 0
         self.store.add_source(lambda: self.synced)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list is in the store."""
+        return self.listed.is_set()
+
+    def silence(self, now: float) -> float:
+        """Seconds without a sign of life, not counting time in which the API server was away."""
+        return self.pulse.silence(now)
+
+    def __str__(self) -> str:
+        return f"{self.scope.kind.plural} of {self.scope.namespace or 'all namespaces'}"
 
     async def run(self) -> None:
         """List, watch, begin again. Ends only by cancellation."""
@@ -190,7 +202,7 @@ class Informer:
         self._settle(found, int(metadata["resourceVersion"]))
         self._position = str(metadata["resourceVersion"])
         self.pulse.relists += 1
-        self.synced = True
+        self.listed.set()
 
     async def _page(self, query: dict[str, str]) -> Document:
         path = collection_path(self.scope.kind, self.scope.namespace)
@@ -260,7 +272,7 @@ class Informer:
     def _take(self, item: Document) -> tuple[Key, Document]:
         """Items of lists lack their kind, and metadata-only ones carry another."""
         kind = self.scope.kind
-        document = self.slim({**item, "apiVersion": kind.api_version, "kind": kind.kind})
+        document = kept({**item, "apiVersion": kind.api_version, "kind": kind.kind})
         metadata = document["metadata"]
         return Key(kind, metadata.get("namespace", ""), metadata["name"]), document
 

@@ -28,8 +28,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.leading = Gauge("modeldeploy_leading", "1 while this replica leads.", registry=self.registry)
-        self.watch_events = Counter(
+        self.watch_changes = Counter(
             "modeldeploy_watch_changes", "Changes that watches told, by kind.", ("kind",), registry=self.registry
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modeldeploy_operator.core.documents import KINDS, Document, Key, Kind, key_of
+from modeldeploy_operator.projection import kept
 
 REMEMBERED_DELETIONS = 20_000
 
@@ -79,7 +80,7 @@ class Store:
             return
         key = key_of(document)
         if self._is_news(key, document):
-            self._put(key, document)
+            self._put(key, kept(document))
             self._absorbed.add(key)
 
     def forget(self, key: Key, uid: str) -> None:

@@ -48,10 +48,6 @@ class Schedule(Generic[K]):
         """Keys that wait, due or not, those that are worked on not counted."""
         return len(self._due) + len(self._meanwhile)
 
-    def due(self, now: float) -> int:
-        """How many keys could be worked on now; what waits for its own time is not counted."""
-        return sum(1 for at in self._due.values() if at <= now)
-
     @property
     def working(self) -> frozenset[K]:
         """The keys that are worked on."""
@@ -113,10 +109,6 @@ class WorkQueue(Generic[K]):
     def active(self) -> int:
         """Keys that are worked on."""
         return len(self._tasks)
-
-    def crowd(self) -> int:
-        """Keys that could be worked on now if there were more workers."""
-        return self._schedule.due(self._clock())
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Have a key worked on within `delay` seconds."""

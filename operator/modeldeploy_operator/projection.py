@@ -1,0 +1,89 @@
+"""What is kept in memory of an object: what somebody here reads, and what drift is told from. Pure.
+
+A thousand deployments are ten thousand objects; whole pods alone would take more memory than all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from modeldeploy_operator.core.documents import (
+    AUTOSCALER,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Document,
+)
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
+    "annotations", "ownerReferences",
+)  # fmt: skip
+_POD_STATUS = ("phase", "reason", "message", "conditions", "initContainerStatuses", "containerStatuses")
+_CONTAINER = ("name", "image", "resources")
+_REPLICAS = ("replicas", "readyReplicas", "availableReplicas", "observedGeneration")
+
+
+def kept(document: Document) -> Document:
+    """The part of an object that stays in the store."""
+    body = {name: value for name, value in document.items() if name != "metadata"}
+    shorten = _SHORTEN.get(document["kind"])
+    return {**(shorten(body) if shorten else body), "metadata": _metadata(document["metadata"])}
+
+
+def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    found = _only(metadata, _METADATA)
+    annotations = found.get("annotations")
+    if annotations and LAST_APPLIED in annotations:
+        found["annotations"] = {name: value for name, value in annotations.items() if name != LAST_APPLIED}
+    return found
+
+
+def _pod(body: Document) -> Document:
+    spec = body.get("spec") or {}
+    slim: Document = {"containers": [_only(container, _CONTAINER) for container in spec.get("containers") or ()]}
+    if spec.get("nodeName"):
+        slim["nodeName"] = spec["nodeName"]
+    slim["volumes"] = _config_maps(spec)
+    return {**body, "spec": slim, "status": _only(body.get("status") or {}, _POD_STATUS)}
+
+
+def _replica_set(body: Document) -> Document:
+    spec = body.get("spec") or {}
+    template = spec.get("template") or {}
+    slim = {
+        "replicas": spec.get("replicas", 1),
+        "template": {
+            "metadata": {"labels": (template.get("metadata") or {}).get("labels") or {}},
+            "spec": {"volumes": _config_maps(template.get("spec") or {})},
+        },
+    }
+    return {**body, "spec": slim, "status": _only(body.get("status") or {}, _REPLICAS)}
+
+
+def _stateless(body: Document) -> Document:
+    """Kinds whose status nobody here reads, and which changes often."""
+    return {name: value for name, value in body.items() if name != "status"}
+
+
+def _config_maps(spec: Document) -> list[Document]:
+    return [volume for volume in spec.get("volumes") or () if "configMap" in volume]
+
+
+def _only(fields: Document, names: tuple[str, ...]) -> Document:
+    return {name: fields[name] for name in names if name in fields}
+
+
+_SHORTEN: dict[str, Callable[[Document], Document]] = {
+    POD.kind: _pod,
+    REPLICA_SET.kind: _replica_set,
+    AUTOSCALER.kind: _stateless,
+    DISRUPTION_BUDGET.kind: _stateless,
+    NETWORK_POLICY.kind: _stateless,
+    SERVICE.kind: _stateless,
+}
