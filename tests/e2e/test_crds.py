@@ -251,7 +251,8 @@ def test_a_status_with_a_condition_that_is_neither_true_nor_false_is_refused(kub
         ("status.conditions[0].status", 'Unsupported value: "Maybe": supported values: "True", "False", "Unknown"'),
         (
             "status.conditions[0].lastTransitionTime",
-            'Invalid value: "yesterday": conditions[0].lastTransitionTime in body must be of type date-time: "yesterday"',
+            'Invalid value: "yesterday": conditions[0].lastTransitionTime in body must be of type date-time:'
+            ' "yesterday"',
         ),
     } <= set(causes(response.json()))
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +15,8 @@ from modeldeploy_operator.api.shapes import Shape
 from modeldeploy_operator.api.status import ModelDeploymentStatus
 from modeldeploy_operator.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec
 from pydantic import ValidationError
+
+from tests.operator.api.structural import persisted, validator
 
 SHAPES: dict[str, type[Shape]] = {
     "ModelDeployment spec": ModelDeploymentSpec,
@@ -47,41 +48,6 @@ WEIRD = st.sampled_from(
     ]
 )
 SETTINGS = settings(max_examples=60, deadline=None, database=None)
-
-
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
-    # RE2's $ is the end of the text; Python's also matches before a last newline.
-    if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
-        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern}")
-
-
-SchemaValidator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
-
-
-def _as_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = {key: value for key, value in schema.items() if not key.startswith("x-")}
-    if plain.pop("nullable", False):
-        plain["type"] = [plain["type"], "null"]
-    if "properties" in plain:
-        plain["properties"] = {name: _as_json_schema(child) for name, child in plain["properties"].items()}
-    for key in ("items", "additionalProperties"):
-        if key in plain:
-            plain[key] = _as_json_schema(plain[key])
-    return plain
-
-
-def _as_persisted(schema: dict[str, Any], value: Any) -> Any:
-    """Without the nulls that the API server prunes: those of fields and map values that are not nullable."""
-    if isinstance(value, dict) and schema.get("type") == "object":
-        children = {name: schema.get("properties", {}).get(name, schema.get("additionalProperties")) for name in value}
-        return {
-            name: _as_persisted(children[name], child) if children[name] else child
-            for name, child in value.items()
-            if child is not None or not children[name] or children[name].get("nullable")
-        }
-    if isinstance(value, list) and "items" in schema:
-        return [_as_persisted(schema["items"], child) for child in value]
-    return value
 
 
 def _valid(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -141,7 +107,7 @@ def _one_place_changed(draw: st.DrawFn, schema: dict[str, Any]) -> Any:
     return document
 
 
-VALIDATORS = {name: SchemaValidator(_as_json_schema(schema)) for name, schema in SCHEMAS.items()}
+VALIDATORS = {name: validator(schema) for name, schema in SCHEMAS.items()}
 
 
 def _schema_accepts(name: str, document: Any) -> bool:
@@ -161,9 +127,9 @@ def test_what_is_made_by_the_schema_is_accepted_by_both(name: str) -> None:
     @SETTINGS
     @given(_valid(SCHEMAS[name]))
     def agree(document: Any) -> None:
-        persisted = _as_persisted(SCHEMAS[name], document)
-        assert _schema_accepts(name, persisted)
-        assert _type_accepts(name, persisted)
+        stored = persisted(SCHEMAS[name], document)
+        assert _schema_accepts(name, stored)
+        assert _type_accepts(name, stored)
 
     agree()
 
@@ -176,9 +142,9 @@ def test_what_one_of_them_refuses_the_other_refuses_too(name: str) -> None:
     @given(_one_place_changed(SCHEMAS[name]))
     def agree(document: Any) -> None:
         nonlocal refused
-        persisted = _as_persisted(SCHEMAS[name], document)
-        verdict = _schema_accepts(name, persisted)
-        assert _type_accepts(name, persisted) == verdict
+        stored = persisted(SCHEMAS[name], document)
+        verdict = _schema_accepts(name, stored)
+        assert _type_accepts(name, stored) == verdict
         refused += not verdict
 
     agree()
