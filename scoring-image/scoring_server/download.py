@@ -118,23 +118,27 @@ class Download:
         addresses = netguard.resolve(location, self.options.policy, self.resolver)
         with closing(_connect(location, addresses, self.options)) as connection:
             connection.request("GET", location.target, headers=self._headers(location))
-            answer = connection.getresponse()
-            target = answer.headers.get("Location")
-            if answer.status in _REDIRECTS and target:
-                return location.redirected(target)
-            match answer.status:
-                case 200:
-                    if self.sink.position:
-                        self._start_over()
-                    self._receive(answer, _length(answer))
-                case 206:
-                    self._receive(answer, self._resumed(answer, location))
-                case 416 if self.sink.position:
-                    if self.expected != self.sink.digest:
-                        self._start_over()
-                        raise Interrupted(f"{location} is shorter than what was read of it before.")
-                case _:
-                    raise _refused(location, answer)
+            # The connection lets go of an answer that is its last; the socket is closed with the answer.
+            with closing(connection.getresponse()) as answer:
+                return self._take(answer, location)
+
+    def _take(self, answer: http.client.HTTPResponse, location: Location) -> Location | None:
+        target = answer.headers.get("Location")
+        if answer.status in _REDIRECTS and target:
+            return location.redirected(target)
+        match answer.status:
+            case 200:
+                if self.sink.position:
+                    self._start_over()
+                self._receive(answer, _length(answer))
+            case 206:
+                self._receive(answer, self._resumed(answer, location))
+            case 416 if self.sink.position:
+                if self.expected != self.sink.digest:
+                    self._start_over()
+                    raise Interrupted(f"{location} is shorter than what was read of it before.")
+            case _:
+                raise _refused(location, answer)
         return None
 
     def _headers(self, location: Location) -> dict[str, str]:
@@ -251,7 +255,7 @@ def _refused(location: Location, answer: http.client.HTTPResponse) -> SourceErro
     match answer.status:
         case 401 | 403:
             return SourceError(
-                "SourceForbidden", f"{said}; the server lets us not read it. Check the credentials in the URI."
+                "SourceForbidden", f"{said}; the server does not let us read it. Check the credentials in the URI."
             )
         case 404 | 410:
             return SourceError("SourceNotFound", f"{said}; check the path of the URI.")
