@@ -77,6 +77,7 @@ class Leadership:
         self._renewed = float("-inf")
         self._lease: Document | None = None
         self._seen: Seen | None = None
+        self._why: str | None = None
         self.gained = asyncio.Event()
         self.lost = asyncio.Event()
 
@@ -97,11 +98,17 @@ class Leadership:
             try:
                 async with asyncio.timeout(self._terms.call):
                     await self._round(began)
+                self._trouble(None)
             except (ReconcileError, TimeoutError) as error:
                 # Silence proves nothing about the holder: only an unchanged Lease that was read does.
                 self._seen = None
-                log.warning("lease.unreachable", why=str(error) or type(error).__name__)
+                self._trouble(str(error) or type(error).__name__)
             await asyncio.sleep(max(0.0, began + self._terms.retry - self._clock()))
+
+    def _trouble(self, why: str | None) -> None:
+        if why is not None and why != self._why:
+            log.warning("lease.unreachable", why=why)
+        self._why = why
 
     async def release(self) -> None:
         """Let another replica begin at once. Call it when nothing of ours writes any more."""

@@ -7,7 +7,13 @@ import sys
 
 import structlog
 
-LOUD = {"kopf": logging.WARNING, "aiohttp": logging.WARNING, "asyncio": logging.WARNING, "kubernetes": logging.WARNING}
+LOUD = {
+    "kopf": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,  # it warns that signals are not its own: so it should be
+    "aiohttp": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "kubernetes": logging.WARNING,
+}
 """Libraries that tell of every step; from these levels on they are worth a line."""
 
 
