@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
     up = verb("up", "start the cluster; what runs already is left alone")
     up.add_argument("--control-plane-only", action="store_true", help="no kubelet and so no pods; needs no root")
+    up.add_argument("--replace", action="store_true", help="end another checkout's cluster if it is in the way")
     verb("down", "stop the cluster and remove all that it made on this machine")
     status = verb("status", "say what runs; exit code 1 when something does not")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -75,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
         match options.verb:
             case "up":
                 extent = Extent.CONTROL_PLANE if options.control_plane_only else Extent.FULL
-                cluster.up(place, extent, cache, output)
+                rival = cluster.Rival.REPLACE if options.replace else cluster.Rival.REFUSE
+                cluster.up(place, extent, rival=rival, cache=cache, progress=output)
                 print(place.kubeconfig)
             case "down":
                 cluster.down(place, output)

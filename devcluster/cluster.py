@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from devcluster import (
     addons,
+    claim,
     components,
     configuration,
     health,
@@ -39,7 +41,14 @@ def programs_of(extent: Extent) -> tuple[str, ...]:
     return ("kube", "helm", "metrics-server") if extent is Extent.FULL else ("kube", "helm")
 
 
-def up(place: Layout, extent: Extent, cache: Path, progress: Progress) -> Settings:
+class Rival(enum.Enum):
+    """What to do when another checkout's cluster has this machine's kubelet."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+def up(place: Layout, extent: Extent, *, rival: Rival, cache: Path, progress: Progress) -> Settings:
     """Starts what does not run yet; a running cluster is left as it is."""
     if extent is Extent.FULL:
         node.require_root()
@@ -47,7 +56,7 @@ def up(place: Layout, extent: Extent, cache: Path, progress: Progress) -> Settin
     programs.build(programs_of(extent), cache, progress)
     current = _existing(place, extent, progress)
     if extent is Extent.FULL:
-        node.claim_machine(place)
+        _claim_machine(place, rival, progress)
     if current is None:
         current = _create(place, extent, progress)
     programs.link(place.bin, programs.PROGRAMS, cache)
@@ -70,17 +79,22 @@ def up(place: Layout, extent: Extent, cache: Path, progress: Progress) -> Settin
 
 
 def down(place: Layout, progress: Progress) -> None:
-    """Stops everything and removes everything, also what a killed `up` left half done."""
+    """Stops everything and removes everything, also what a killed `up` or a deleted checkout left behind."""
     current = settings.read(place)
-    if current is not None:
-        for component in reversed(components.components(current)):
-            if component.name == "containerd":
-                node.end_pods(current, progress)
-            with progress.part(f"{component.name} stopped"):
-                process.stop(_pid_file(place, component.name), component.stop_seconds)
-        if current.extent is Extent.FULL:
-            with progress.part("node cleaned"):
-                node.clean(current)
+    full = claim.holder(claim.RECORD) == place
+    if full:
+        node.require_root()
+    for component in reversed(components.components(current)) if current else ():
+        if component.name == "containerd" and current:
+            node.end_pods(current, progress)
+        with progress.part(f"{component.name} stopped"):
+            process.stop(_pid_file(place, component.name), component.stop_seconds)
+    for lost in claim.alive(place):
+        process.end(lost, 5)
+    if full:
+        with progress.part("node cleaned"):
+            node.clean(place)
+        claim.release(claim.RECORD, place)
     for directory in place.directories:
         if directory.exists():
             shutil.rmtree(directory)
@@ -154,6 +168,21 @@ def _existing(place: Layout, extent: Extent, progress: Progress) -> Settings | N
     progress.line("the machine was restarted or has another address: beginning afresh")
     down(place, progress)
     return None
+
+
+def _claim_machine(place: Layout, rival: Rival, progress: Progress) -> None:
+    holder = claim.holder(claim.RECORD)
+    if holder is None:
+        node.refuse_foreign_node()
+    elif holder != place:
+        if rival is Rival.REFUSE and claim.alive(holder):
+            raise DevclusterError(
+                f"Another devcluster with pods runs on this machine, in {holder.root}. Run `python -m devcluster down` "
+                "in that checkout first, give --replace to have it ended, or take --control-plane-only."
+            )
+        progress.line(f"removing the devcluster of {holder.root}")
+        down(holder, progress)
+    claim.take(claim.RECORD, place)
 
 
 def _create(place: Layout, extent: Extent, progress: Progress) -> Settings:

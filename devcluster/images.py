@@ -23,7 +23,7 @@ from devcluster.settings import Settings
 
 SOURCES = Path(__file__).parent
 BASE_PACKAGES = ("python3", "python3-pip", "python3-venv", "ca-certificates", "media-types", "tzdata")
-ARCHIVES_KEPT = 3
+ARCHIVES_KEPT = 2
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from devcluster.layout import Layout
 from devcluster.progress import Progress
 from devcluster.settings import Settings
 
-CLAIM = Path("/run/modeldeploy-devcluster.json")
 CGROUPS = Path("/sys/fs/cgroup")
 CAP_SYS_RESOURCE = 24
 NEEDED_SYSCTLS = {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
@@ -79,26 +78,13 @@ def overlay_works(directory: Path) -> bool:
     return works
 
 
-def claim_machine(place: Layout) -> None:
-    """One kubelet on a machine: its network names, chains and control groups are the machine's, not the instance's."""
-    if CLAIM.exists():
-        holder = Path(json.loads(CLAIM.read_text())["root"])
-        if holder == place.root:
-            return
-        if any(process.recorded(file) for file in (holder / "pids").glob("*.json")):
-            raise DevclusterError(
-                f"Another devcluster with pods runs on this machine, in {holder}. Run `python -m devcluster down` in "
-                "that checkout first, or take --control-plane-only here."
-            )
-        # Its directory was deleted or its processes were killed; what they left is in our way.
-        clean_network()
-        clean_cgroups()
-    elif iptables.has_foreign_node(_run(["iptables-save"])):
+def refuse_foreign_node() -> None:
+    """A machine that is a node already, and not by a devcluster, is not to be touched."""
+    if iptables.has_foreign_node(_run(["iptables-save"])):
         raise DevclusterError(
             "This machine is already a Kubernetes node (iptables has kube-proxy's chains), and a second one would "
             "break its rules. Use that cluster through KUBECONFIG, or take --control-plane-only here."
         )
-    CLAIM.write_text(json.dumps({"root": str(place.root)}))
 
 
 def prepare_network(current: Settings) -> None:
@@ -122,9 +108,8 @@ def end_pods(current: Settings, progress: Progress) -> None:
         process.wait_until(lambda: not _shims(socket), 10)
 
 
-def clean(current: Settings) -> None:
+def clean(place: Layout) -> None:
     """After the last component has stopped: nothing of it may remain on the machine."""
-    place = current.layout
     _kill_pods()
     for shim in _shims(str(place.containerd_socket)):
         process.end(shim, 0.5)
@@ -134,7 +119,6 @@ def clean(current: Settings) -> None:
     clean_network()
     _remove_container_logs(place)
     _restore_sysctls(place)
-    CLAIM.unlink(missing_ok=True)
 
 
 def clean_network() -> None:
@@ -196,7 +180,7 @@ def _kill_pods() -> bool:
 
 def _shims(socket: str) -> list[process.Identity]:
     """A shim has `-address SOCKET` among its arguments; containerd itself has not."""
-    return process.processes_with(socket)
+    return process.matching(lambda arguments: socket in arguments)
 
 
 def _remove_container_logs(place: Layout) -> None:

@@ -109,17 +109,17 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def processes_with(argument: str) -> list[Identity]:
-    """Every running process that has exactly this argument on its command line."""
+def matching(wanted: Callable[[list[str]], bool]) -> list[Identity]:
+    """Every running process whose command line is wanted."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            arguments = (entry / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if os.fsencode(argument) in arguments:
+        if wanted(arguments):
             running = identity(int(entry.name))
             if running is not None:
                 found.append(running)
