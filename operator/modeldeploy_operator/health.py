@@ -78,10 +78,10 @@ def metrics_app(text: Callable[[], bytes]) -> web.Application:
 
 async def serve(stack: AsyncExitStack, app: web.Application, port: int) -> int:
     """Serve on all addresses until the stack is left. Yields the port, which 0 leaves to the system."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, None, port, shutdown_timeout=1.0)
+    site = web.TCPSite(runner, None, port)
     await site.start()
     bound: int = runner.addresses[0][1]
     return bound
