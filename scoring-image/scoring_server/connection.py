@@ -9,23 +9,21 @@ awaitable of one.
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import time
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from email.utils import formatdate
 from typing import Any, Protocol
 
 import httptools
 
+from scoring_server import wire
 from scoring_server.exchange import Header, Request, Response
+from scoring_server.limits import Limits
 
 logger = logging.getLogger("scoring_server.http")
 
 _NEVER = float("inf")
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # A body up to this size is read before the answer, even if the answer is a refusal: the connection stays usable.
@@ -44,18 +42,6 @@ class Application(Protocol):
     def protocol_error(self, status: int, message: str) -> Response: ...
 
 
-@dataclass(frozen=True)
-class Limits:
-    body_bytes: int
-    head_bytes: int = 16 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 30.0
-    body_bytes_per_second: int = 64 * 1024
-    idle_seconds: float = 75.0
-    write_seconds: float = 30.0
-    connections: int = 4096
-
-
 class Shared:
     """What all connections of one listener have in common."""
 
@@ -72,7 +58,7 @@ class Shared:
 
     def sweep(self) -> None:
         """Close what is overdue and set the clock's header. To be called about twice a second."""
-        self.date = b"date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        self.date = wire.date_line()
         now = self.loop.time()
         for connection in [item for item in self.open if item.deadline < now]:
             connection.overdue()
@@ -104,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._deaf = False
         self._ended = False
         self._peer_done = False
+        self._write_paused = False
+        self._unsent = 0
         self._waiting: deque[tuple[Request, bool]] = deque()
 
     # What the event loop calls
@@ -113,7 +101,7 @@ class Connection(asyncio.Protocol):
         if len(self._shared.open) >= self._limits.connections:
             self._deaf = self._ended = True
             response = self._shared.application.protocol_error(503, "Too many connections are open. Try again.")
-            transport.write(self._render(response, "GET", keep_alive=False))
+            transport.write(wire.render(response, self._shared.date, keep_alive=False))
             transport.close()
             return
         self._shared.open.add(self)
@@ -157,9 +145,11 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Who does not read answers may not ask for more.
         self._transport.pause_reading()
-        self.deadline = self._loop.time() + self._limits.write_seconds
+        self._write_paused = True
+        self._set_deadline()
 
     def resume_writing(self) -> None:
+        self._write_paused = False
         if not self._waiting:
             self._transport.resume_reading()
         self._set_deadline()
@@ -211,7 +201,7 @@ class Connection(asyncio.Protocol):
         if self._body_bytes > self._limits.body_bytes:
             self._refuse_body()
             return
-        earned = self._body_bytes / self._limits.body_bytes_per_second
+        earned = self._body_bytes / self._limits.bytes_per_second
         self.deadline = self._phase_began + self._limits.body_seconds + earned
 
     def on_message_complete(self) -> None:
@@ -234,7 +224,11 @@ class Connection(asyncio.Protocol):
 
     def overdue(self) -> None:
         """Time is up in whatever this connection was doing."""
-        if self._ended or self._transport.get_write_buffer_size() > 0:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > 0 and self._unsent - unsent >= self._limits.bytes_per_second * self._limits.write_seconds:
+            # A large answer on a slow line: as long as it moves, it may take its time.
+            self._wait_for_writing(unsent)
+        elif self._ended or unsent > 0:
             self._transport.abort()
         elif self._in_body:
             self._refuse(408, "The request's body did not arrive in time.")
@@ -309,7 +303,7 @@ class Connection(asyncio.Protocol):
             # The client left; its answer has nobody to go to.
             return
         keep_alive = keep_alive and not self._shared.draining and not (self._peer_done and not self._waiting)
-        self._transport.write(self._render(response, method, keep_alive=keep_alive))
+        self._transport.write(wire.render(response, self._shared.date, method=method, keep_alive=keep_alive))
         if keep_alive:
             self._set_deadline()
         else:
@@ -319,8 +313,12 @@ class Connection(asyncio.Protocol):
         self._deaf = self._ended = True
         self._waiting.clear()
         # Closes once the answer is sent; a client that does not read it is aborted by the sweep.
-        self.deadline = self._loop.time() + self._limits.write_seconds
+        self._wait_for_writing(self._transport.get_write_buffer_size())
         self._transport.close()
+
+    def _wait_for_writing(self, unsent: int) -> None:
+        self._unsent = unsent
+        self.deadline = self._loop.time() + self._limits.write_seconds
 
     def _refuse(self, status: int, message: str) -> None:
         self._refuse_with(self._shared.application.protocol_error(status, message))
@@ -337,7 +335,7 @@ class Connection(asyncio.Protocol):
             self._peer_done = True
             return
         self._ended = True
-        self._transport.write(self._render(response, "GET", keep_alive=False))
+        self._transport.write(wire.render(response, self._shared.date, keep_alive=False))
         self.deadline = self._loop.time() + _LINGER_SECONDS
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -346,7 +344,9 @@ class Connection(asyncio.Protocol):
         now = self._phase_began = self._loop.time()
         if self._ended:
             return
-        if self._busy:
+        if self._write_paused:
+            self._wait_for_writing(self._transport.get_write_buffer_size())
+        elif self._busy:
             self.deadline = _NEVER
         elif self._in_body:
             self.deadline = now + self._limits.body_seconds
@@ -354,16 +354,6 @@ class Connection(asyncio.Protocol):
             self.deadline = now + self._limits.head_seconds
         else:
             self.deadline = now + self._limits.idle_seconds
-
-    def _render(self, response: Response, method: str, *, keep_alive: bool) -> bytes:
-        body = response.body
-        parts = [_STATUS_LINES[response.status], self._shared.date, b"content-length: %d\r\n" % len(body)]
-        for name, value in response.headers:
-            parts.append(b"%b: %b\r\n" % (name, value))
-        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        if method != "HEAD":
-            parts.append(body)
-        return b"".join(parts)
 
 
 async def _result(answer: Awaitable[Response]) -> Response:

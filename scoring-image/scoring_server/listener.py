@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import uvloop
 
-from scoring_server.connection import Application, Connection, Limits, Shared
+from scoring_server.connection import Application, Connection, Shared
+from scoring_server.limits import Limits
 
 logger = logging.getLogger("scoring_server.http")
 

@@ -32,7 +32,7 @@ def load(settings: Settings, engine: Engine, metrics: Metrics, cpus: int) -> Mod
         model = _load(entry, cpus)
         metrics.load_seconds[entry.name] = time.perf_counter() - began
         models[entry.name] = (model, _warm_up(model))
-    service = swagger.Service(settings.service_name, settings.service_version, settings.path_prefix)
+    service = swagger.Service(settings.service_name, settings.service_version, settings.path_prefix, "error")
     request, answer = _schemas([model for model, _ in models.values()])
     return ModelScorer(models, swagger.documents(service, request, answer, {}), engine)
 

@@ -62,9 +62,7 @@ class ModelScorer:
         self._models = models
         self._only = next(iter(models.values())) if len(models) == 1 else None
         self._documents = documents
-        self._admission = engine.admission
-        self._workers = engine.workers
-        self._timeout = engine.timeout_seconds
+        self._engine = engine
         self._watchdog = Watchdog(_LONGEST_ON_LOOP_SECONDS)
         self._watchdog.start()
         self._options = ort.RunOptions()
@@ -81,14 +79,14 @@ class ModelScorer:
         # A short body is decoded here in any case: which model it is for may stand in it.
         document = tabular.parse(request.body)
         model, cost, proba = self._choose(request, document)
-        if cost.expected(len(request.body)) > _SHORT_RUN_SECONDS or not self._admission.try_enter():
+        if cost.expected(len(request.body)) > _SHORT_RUN_SECONDS or not self._engine.admission.try_enter():
             return self._later(request, document)
         try:
             return self._now(request, document, model, cost, proba)
         except _HeldUp:
             return self._later(request, document)
         finally:
-            self._admission.leave()
+            self._engine.admission.leave()
 
     def _choose(self, request: Request, document: Mapping[str, Any]) -> tuple[OnnxModel, Cost, str | None]:
         query = dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True)) if request.query else {}
@@ -126,25 +124,18 @@ class ModelScorer:
             self._options = ort.RunOptions()
         ended = time.perf_counter()
         cost.learn(ended - began, len(request.body))
-        if ended - request.arrival > self._timeout:
-            raise errors.DeadlineExceeded(self._timeout)
+        if ended - request.arrival > self._engine.timeout_seconds:
+            raise errors.DeadlineExceeded(self._engine.timeout_seconds)
         return scored
 
     async def _later(self, request: Request, document: Mapping[str, Any] | None) -> Scored:
-        asked = time.perf_counter()
-        await self._admission.enter()
         options = ort.RunOptions()
-        try:
-            entered = time.perf_counter()
-            scored, cost = await self._workers.run(
-                lambda: self._on_thread(request, document, options),
-                request.arrival + self._timeout,
-                self._timeout,
-                on_timeout=lambda: setattr(options, "terminate", True),
-            )
-        finally:
-            self._admission.leave()
-        scored.queue = entered - asked
+        (scored, cost), waited = await self._engine.run(
+            request.arrival,
+            lambda: self._on_thread(request, document, options),
+            on_timeout=lambda: setattr(options, "terminate", True),
+        )
+        scored.queue = waited
         cost.learn(scored.decode + scored.run + scored.encode, len(request.body))
         return scored
 

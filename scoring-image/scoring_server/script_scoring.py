@@ -24,9 +24,7 @@ class ScriptScorer:
     def __init__(self, script: scripts.Script, documents: swagger.Documents, engine: Engine) -> None:
         self._script = script
         self._documents = documents
-        self._admission = engine.admission
-        self._workers = engine.workers
-        self._timeout = engine.timeout_seconds
+        self._engine = engine
         self._name = script.path.stem
         self.models: Sequence[str] = (self._name,)
 
@@ -37,17 +35,10 @@ class ScriptScorer:
         raw_data = azureml.raw_data(request.method, request.query, headers.get(b"content-type", b""), request.body)
         wanted = azureml.request_headers(request.headers) if self._script.wants_headers else None
         decoded = time.perf_counter()
-        await self._admission.enter()
-        try:
-            entered = time.perf_counter()
-            body, run, encode = await self._workers.run(
-                lambda: self._run(raw_data, wanted, request_id), request.arrival + self._timeout, self._timeout
-            )
-        finally:
-            self._admission.leave()
-        return Scored(
-            body, self._name, queue=entered - decoded, decode=decoded - request.arrival, run=run, encode=encode
+        (body, run, encode), waited = await self._engine.run(
+            request.arrival, lambda: self._run(raw_data, wanted, request_id)
         )
+        return Scored(body, self._name, queue=waited, decode=decoded - request.arrival, run=run, encode=encode)
 
     def _run(self, raw_data: str, headers: Mapping[str, str] | None, request_id: str) -> tuple[bytes, float, float]:
         """On a worker's thread. Everything that is logged or printed here carries the request's id."""

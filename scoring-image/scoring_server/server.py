@@ -16,10 +16,10 @@ from pathlib import Path
 from scoring_server import cpu, listener, loading, logs, settings, termination
 from scoring_server.app import Application
 from scoring_server.auth import Keys
-from scoring_server.connection import Limits
 from scoring_server.engine import Engine
 from scoring_server.engine.admission import Admission
 from scoring_server.engine.workers import Worker, Workers
+from scoring_server.limits import Limits
 from scoring_server.metrics import Metrics
 from scoring_server.scoring import Scorer
 

@@ -12,7 +12,7 @@ from scoring_server import errors
 
 
 class Admission:
-    """`limit` places; who finds none waits at most `max_wait_seconds` and then gets Overloaded."""
+    """`limit` places; who finds none waits, usually no longer than `max_wait_seconds`."""
 
     def __init__(self, limit: int, max_wait_seconds: float) -> None:
         self.limit = limit
@@ -31,16 +31,16 @@ class Admission:
             return True
         return False
 
-    async def enter(self) -> None:
-        """Take a place, waiting for one if need be."""
+    async def enter(self, max_wait_seconds: float) -> None:
+        """Take a place, waiting for one if need be. Overloaded when there is none in time."""
         if self.try_enter():
             return
-        if self.max_wait_seconds <= 0:
+        if max_wait_seconds <= 0:
             raise errors.Overloaded(self.limit, 0)
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting.append(place)
-        timer = loop.call_later(self.max_wait_seconds, self._give_up, place)
+        timer = loop.call_later(max_wait_seconds, self._give_up, place)
         try:
             await place
         except asyncio.CancelledError:

@@ -28,7 +28,6 @@ _BEARER = {
     "in": "header",
     "description": "For example: Bearer abc123",
 }
-_ERROR = {"type": "object", "properties": {"message": {"type": "string"}}}
 
 #: What an undecorated script takes and gives: anything.
 ANYTHING: Document = {"type": "object", "example": {}}
@@ -36,9 +35,16 @@ ANYTHING: Document = {"type": "object", "example": {}}
 
 @dataclass(frozen=True)
 class Service:
+    """`error_field` is the name under which an answer tells what went wrong."""
+
     name: str
     version: str
     prefix: str = ""
+    error_field: str = "message"
+
+    @property
+    def error(self) -> Document:
+        return {"type": "object", "properties": {self.error_field: {"type": "string"}}}
 
     @property
     def root(self) -> str:
@@ -114,7 +120,7 @@ def version_2(service: Service, request: Document, answer: Document) -> Document
                 }
             },
         },
-        "definitions": {"ServiceInput": request, "ServiceOutput": answer, "ErrorResponse": _ERROR},
+        "definitions": {"ServiceInput": request, "ServiceOutput": answer, "ErrorResponse": service.error},
     }
 
 
@@ -163,7 +169,7 @@ def version_3(service: Service, request: Document, answer: Document) -> Document
             },
         },
         "components": {
-            "schemas": {"ServiceInput": request, "ServiceOutput": answer, "ErrorResponse": _ERROR},
+            "schemas": {"ServiceInput": request, "ServiceOutput": answer, "ErrorResponse": service.error},
             "securitySchemes": {"Bearer": _BEARER},
         },
     }
