@@ -70,7 +70,11 @@ class Tensor:
     shape: Shape
 
     def document(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        """As a ModelVersion keeps it: null for a free dimension, no shape where the rank is unknown."""
+        told: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
+        if self.shape != _UNKNOWN_RANK:
+            told["shape"] = [size if isinstance(size, int) else None for size in self.shape]
+        return told
 
 
 @dataclass(frozen=True)

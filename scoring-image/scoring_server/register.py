@@ -134,7 +134,6 @@ def _fits(signature: Mapping[str, Any] | None) -> bool:
     return all(len(signature[side]) <= _MOST_TENSORS for side in ("inputs", "outputs")) and all(
         len(tensor["name"]) <= _LONGEST_NAME
         and len(tensor["dtype"]) <= _LONGEST_WORD
-        and len(tensor["shape"]) <= _MOST_DIMENSIONS
-        and all(isinstance(size, int) or len(size) <= _LONGEST_WORD for size in tensor["shape"])
+        and len(tensor.get("shape", ())) <= _MOST_DIMENSIONS
         for tensor in tensors
     )
