@@ -12,6 +12,7 @@ import pytest
 from modeldeploy_operator.core.documents import CONFIG_MAP, POD, Document, Key
 from modeldeploy_operator.informer import Informer, Scope, Selector, Store, Timing
 
+from tests.operator.eventually import until
 from tests.operator.small_api_server import SmallApiServer, connected, running
 
 PODS = Scope(POD)
@@ -30,11 +31,8 @@ class World:
     def names(self) -> set[str]:
         return {document["metadata"]["name"] for document in self.store.all(self.informer.scope.kind)}
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"{self.names()} {self.told} {self.informer.pulse}"
-            await asyncio.sleep(0.005)
+    async def until(self, condition: Callable[[], bool]) -> None:
+        await until(condition, tell=lambda: (self.names(), self.told, self.informer.pulse))
 
     async def watching(self) -> None:
         await self.until(lambda: self.informer.synced and self.server.watching == 1)
