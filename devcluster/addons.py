@@ -1,6 +1,9 @@
-"""What the cluster itself must hold before pods can use it: DNS, metrics API, the rights of both, a storage class.
+"""What the cluster itself must hold before pods can use it: DNS, the metrics API and the rights of both.
 
 DNS and metrics-server are host processes, so their Services have no selector: an EndpointSlice names the node.
+
+There is no storage provisioner. A test that needs a claim makes a PersistentVolume of its own with `hostPath` on a
+directory that its user may read, and a PersistentVolumeClaim with `storageClassName: ""` and the volume's name.
 """
 
 from __future__ import annotations
