@@ -51,6 +51,8 @@ _DTYPES = dict(
             "float8_e8m0fnu",
             "uint2",
             "int2",
+            "float6_e2m3fn",
+            "float6_e3m2fn",
         ]
     )
 )
