@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 Status = dict[str, Any]
 MESSAGE_LIMIT = 1000
-"""Characters of an Event's message; the API server takes 1,024 bytes."""
+"""Bytes of an Event's message; the API server takes 1,024."""
 
 
 class Writer(Protocol):
@@ -103,7 +103,8 @@ def _trouble(status: Status) -> tuple[str, str] | None:
 
 def event(key: Key, uid: str, reason: str, message: str, now: str) -> Document:
     """A Warning. Its name comes from its content, so that the same trouble is told once while the Event lives."""
-    cut = message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}…"
+    text = message.encode()
+    cut = message if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT].decode(errors='ignore')}…"
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
