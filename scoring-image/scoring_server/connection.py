@@ -63,9 +63,9 @@ class Shared:
         for connection in [item for item in self.open if item.deadline < now]:
             connection.overdue()
 
-    def close_idle(self) -> None:
+    def close_idle(self, seconds: float) -> None:
         for connection in list(self.open):
-            connection.close_if_idle()
+            connection.close_if_idle(seconds)
 
 
 class Connection(asyncio.Protocol):
@@ -106,7 +106,8 @@ class Connection(asyncio.Protocol):
             return
         self._shared.open.add(self)
         # Who connects and stays silent is as slow as who sends half a head.
-        self.deadline = self._loop.time() + self._limits.head_seconds
+        self._phase_began = self._loop.time()
+        self.deadline = self._phase_began + self._limits.head_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
@@ -237,8 +238,10 @@ class Connection(asyncio.Protocol):
         else:
             self._end()
 
-    def close_if_idle(self) -> None:
-        if not self._busy and not self._in_head and not self._in_body:
+    def close_if_idle(self, seconds: float) -> None:
+        """Close if nothing has happened for so long; a client that has just connected is about to send."""
+        quiet = self._loop.time() - self._phase_began >= seconds
+        if quiet and not (self._busy or self._in_head or self._in_body or self._ended):
             self._end()
 
     # Ours

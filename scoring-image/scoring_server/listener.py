@@ -108,14 +108,13 @@ class Listener:
         logger.info("Draining: %d connections are open", len(self._shared.open))
         await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         server.close()
-        self._shared.close_idle()
         await self._finish_connections()
 
     async def _finish_connections(self) -> None:
         end = self.loop.time() + max(0.0, self._drain_seconds - _LAME_DUCK_SECONDS)
         while self._shared.open and self.loop.time() < end:
+            self._shared.close_idle(_LAME_DUCK_SECONDS)
             await asyncio.sleep(0.05)
-            self._shared.close_idle()
         if self._shared.open:
             logger.warning("%d connections did not finish within %g s", len(self._shared.open), self._drain_seconds)
 

@@ -98,7 +98,7 @@ def _execute(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        logger.error("%s cannot be parsed", path.name, exc_info=error)
+        logger.error("%s cannot be parsed", path.name, exc_info=(type(error), error, None))
         where = f"line {error.lineno} of {Path(error.filename or path).name}"
         message = f"{path.name} cannot be imported: {error.msg} in {where}."
         raise termination.StartError(
