@@ -178,10 +178,11 @@ async def test_the_soonest_of_several_times_counts() -> None:
     assert (await world.a_pass()).after == 3.0
 
 
-async def test_a_bug_is_told_in_status_and_backed_off() -> None:
+async def test_a_bug_that_lasts_is_told_in_status_and_backed_off() -> None:
     world = World(registry=FixedRegistry(bug=ZeroDivisionError("bug")))
-    verdict = await world.a_pass()
-    assert verdict == Verdict("error", None, failed=True)
+    assert await world.a_pass() == Verdict("error", None, failed=True)
+    world.time += 6.0
+    assert await world.a_pass() == Verdict("error", None, failed=True)
     assert (world.condition("Ready")["status"], world.condition("Ready")["reason"]) == ("Unknown", "InternalError")
     world.registry.bug = None
     await world.a_pass()
