@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+import uvloop
 from scoring_server.connection import Connection, Shared
 from scoring_server.exchange import Request, Response
 from scoring_server.limits import Limits
@@ -94,24 +96,33 @@ class Door:
 
 @asynccontextmanager
 async def door(limits: Limits = LIMITS) -> AsyncIterator[Door]:
-    loop = asyncio.get_running_loop()
+    """On a loop and thread of its own, as in the real server: uvloop's transports are not asyncio's."""
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
     application = Echo()
-    shared = Shared(application, limits, loop)
-    server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", 0)
 
-    async def sweep() -> None:
-        while True:
+    async def start() -> tuple[Shared, asyncio.AbstractServer, int]:
+        shared = Shared(application, limits, loop)
+        server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", 0)
+
+        def sweep() -> None:
             shared.sweep()
-            await asyncio.sleep(0.05)
+            loop.call_later(0.05, sweep)
 
-    sweeper = asyncio.create_task(sweep())
-    opened = Door(application, shared, server.sockets[0].getsockname()[1])
+        sweep()
+        return shared, server, server.sockets[0].getsockname()[1]
+
+    shared, server, port = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(start(), loop))
+    opened = Door(application, shared, port)
     try:
         yield opened
         await opened.close()
     finally:
-        sweeper.cancel()
-        server.close()
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def test_requests_on_one_connection_are_answered_one_after_another() -> None:
@@ -340,7 +351,7 @@ async def test_a_client_that_leaves_harms_nobody() -> None:
             while len(opened.application.seen) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         leaver.writer.transport.abort()
-        opened.application.gate.set()
+        opened.shared.loop.call_soon_threadsafe(opened.application.gate.set)
         assert await stayer.response() == (200, b"gated")
 
 
