@@ -135,6 +135,7 @@ class Reconciler:
         facts = await self._facts(deployment, agenda)
         for problem in (facts.models, facts.credentials, facts.code, facts.action_problem, facts.assessment.problem):
             agenda.note(problem)
+        agenda.at(facts.assessment.recheck_after)
         if isinstance(facts.action_problem, Stalled):
             agenda.at(REFUSED_SECONDS)
         now = self._now()

@@ -91,7 +91,7 @@ def _applies(wanted: dict[Key, Document], observed: Observed, owner_uid: str) ->
         applied = stamped(document)
         if found is None:
             yield Apply(applied, force=False)
-        elif not _ours(found, owner_uid):
+        elif not _ours(found, document, owner_uid):
             raise Stalled(
                 "NameTaken",
                 f"{key.kind.kind} {key.name} exists already and was not made for this ModelDeployment:"
@@ -140,9 +140,11 @@ def _owned(document: Document, owner_uid: str) -> bool:
     return any(reference.get("uid") == owner_uid for reference in references)
 
 
-def _ours(document: Document, owner_uid: str) -> bool:
-    labels = document["metadata"].get("labels") or {}
-    return _owned(document, owner_uid) or labels.get(names.MANAGED_BY) == names.FIELD_MANAGER
+def _ours(found: Document, document: Document, owner_uid: str) -> bool:
+    """Made for this deployment, for the same owner as desired, or for a deployment of this name that is no more."""
+    owners = [owner_uid, *(reference["uid"] for reference in document["metadata"].get("ownerReferences") or ())]
+    labels = found["metadata"].get("labels") or {}
+    return any(_owned(found, uid) for uid in owners) or labels.get(names.MANAGED_BY) == names.FIELD_MANAGER
 
 
 def _terminating(document: Document) -> bool:

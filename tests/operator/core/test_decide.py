@@ -84,6 +84,11 @@ def test_a_child_of_an_earlier_life_of_the_deployment_is_taken_over() -> None:
     assert _decide([SERVICE_80], earlier) == (Apply(stamped(SERVICE_80)),)
 
 
+def test_a_child_that_lost_its_labels_is_still_known_by_the_owner_that_it_should_have() -> None:
+    of_a_secret = _child(SERVICE, owner="uid-of-a-secret", spec={"ports": []})
+    assert _decide([of_a_secret], of_a_secret) == (Apply(stamped(of_a_secret)),)
+
+
 def test_a_child_that_is_no_longer_desired_is_deleted() -> None:
     assert _decide([], SERVICE_80) == (Delete(key_of(SERVICE_80)),)
 

@@ -7,12 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modeldeploy_operator.api.v1alpha1 import ModelDeployment, ModelFormat
 from modeldeploy_operator.core import names
-from modeldeploy_operator.core.documents import Document
+from modeldeploy_operator.core.decide import Scale, decide
+from modeldeploy_operator.core.documents import Document, key_of
 from modeldeploy_operator.core.facts import Credentials, Images, ResolvedModel, ScoringCode, Wish
 from modeldeploy_operator.targets.aks import sources
-from modeldeploy_operator.targets.aks.render import AksRenderer
+from modeldeploy_operator.targets.aks.render import MANAGED_KINDS, AksRenderer
+
+from tests.operator.api_server import stored
 
 KEYS = Credentials("weather-keys", "uid-2", "1" * 12, "2" * 12, owned=True)
 IMAGES = Images("lean:1", "sklearn:1", "IfNotPresent")
@@ -168,3 +173,36 @@ def test_two_models_of_one_claim_share_a_volume() -> None:
     found = sources.volumes(["pvc://claim/a", "pvc://claim/b", "configmap://claim/a"])
     assert [volume.mount["mountPath"] for volume in found] == ["/sources/pvc/claim", "/sources/configmap/claim"]
     assert all(volume.mount["readOnly"] for volume in found)
+
+
+_quantities = st.sampled_from(["100m", "0.5", "1", "1500m", "2.0"]), st.sampled_from(["500Mi", "1024Mi", "1Gi", "2G"])
+_targets = st.fixed_dictionaries(
+    {
+        "resources": st.fixed_dictionaries({"cpu": _quantities[0], "memory": _quantities[1]}),
+        "networkPolicy": st.booleans(),
+        "rollout": st.fixed_dictionaries({"maxUnavailable": st.integers(0, 2)}),
+    },
+    optional={
+        "replicas": st.integers(1, 9),
+        "nodeSelector": st.dictionaries(st.sampled_from(["pool", "zone"]), st.sampled_from(["", "a"])),
+        "tolerations": st.lists(st.sampled_from([{"operator": "Exists"}, {"key": "gpu", "value": ""}]), max_size=2),
+    },
+)
+_uris = st.sampled_from(["https://h/m.onnx", "pvc://claim/m", "configmap://name/m", "http://store.ml.svc/m"])
+_wishes = st.builds(
+    lambda uris, code: replace(
+        WISH, code=code, models=tuple(replace(_model(f"m{number}"), uri=uri) for number, uri in enumerate(uris))
+    ),
+    st.lists(_uris, min_size=1, max_size=4),
+    st.none() | st.builds(ScoringCode, st.just("score.py"), st.just({"score.py": ""}), st.just("0" * 10)),
+)
+
+
+@given(wish=_wishes, target=_targets)
+def test_whatever_is_rendered_needs_nothing_more_once_applied(wish: Wish, target: dict[str, Any]) -> None:
+    desired = AksRenderer().desired(_deployment(target={"aks": target}), wish)
+    held = {key_of(document): stored(document) for document in desired}
+    for action in decide(desired, {}, "uid-1", MANAGED_KINDS):
+        if isinstance(action, Scale):
+            held[action.key]["spec"]["replicas"] = action.replicas
+    assert decide(desired, held, "uid-1", MANAGED_KINDS) == ()
