@@ -186,7 +186,8 @@ def _claim_machine(place: Layout, rival: Rival, progress: Progress) -> None:
 
 
 def _create(place: Layout, extent: Extent, progress: Progress) -> Settings:
-    for directory in (*place.directories, place.config, place.logs, place.pids, place.bin):
+    roots = place.directories if extent is Extent.FULL else (place.root,)
+    for directory in (*roots, place.config, place.logs, place.pids, place.bin):
         directory.mkdir(parents=True, exist_ok=True)
     created = Settings(
         layout=place,

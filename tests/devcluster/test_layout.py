@@ -11,7 +11,7 @@ from devcluster import layout
 from devcluster.errors import DevclusterError
 
 
-def test_the_default_instance_lies_in_the_checkout(tmp_path: Path) -> None:
+def test_the_default_instance_lies_in_the_checkout() -> None:
     checkout = Path("/src/app")
     assert layout.instance_layout(checkout, "").kubeconfig == Path("/src/app/.devcluster/kubeconfig")
     assert layout.instance_layout(checkout, "bench").root == Path("/src/app/.devcluster-bench")
@@ -22,9 +22,13 @@ def test_a_long_checkout_path_gets_a_short_directory_for_sockets() -> None:
     assert short.run == short.root
     assert long.run != long.root
     assert long.directories == (long.root, long.run)
-    deepest = long.containerd_state / "io.containerd.runtime.v2.task/k8s.io" / ("f" * 16)
-    assert len(str(long.kubelet_root / "device-plugins/kubelet.sock")) <= 107
-    assert len(str(deepest)) <= 107
+
+
+@pytest.mark.parametrize("length", [5, layout.LONGEST_ROOT - len("/.devcluster"), 48, 49, 50, 200])
+def test_no_checkout_is_so_deep_that_a_socket_cannot_be_made(length: int) -> None:
+    place = layout.instance_layout(Path("/" + "x" * (length - 1)), "")
+    for socket_path in (place.kubelet_root / "device-plugins/kubelet.sock", place.run / "containerd.sock.ttrpc"):
+        assert len(str(socket_path)) <= 107 - len("tmp0123456789")
 
 
 def test_two_long_checkouts_do_not_share_that_directory() -> None:
