@@ -17,7 +17,7 @@ from pathlib import Path
 from devcluster.errors import DevclusterError
 
 # A unix socket's path has at most 107 bytes; the longest name below the root of an instance is the kubelet's
-# kubelet/device-plugins/kubelet.sock, and a few bytes are left for names that it makes for the moment.
+# kubelet/device-plugins/kubelet.sock.
 LONGEST_ROOT = 60
 # Above the registered service ports, below node ports (30000) and the kernel's ephemeral range (32768): a port of a
 # stopped component is not taken by some outgoing connection before the component is started again.

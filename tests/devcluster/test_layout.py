@@ -24,11 +24,11 @@ def test_a_long_checkout_path_gets_a_short_directory_for_sockets() -> None:
     assert long.directories == (long.root, long.run)
 
 
-@pytest.mark.parametrize("length", [5, layout.LONGEST_ROOT - len("/.devcluster"), 48, 49, 50, 200])
+@pytest.mark.parametrize("length", [5, 47, 48, 49, 50, 200])
 def test_no_checkout_is_so_deep_that_a_socket_cannot_be_made(length: int) -> None:
     place = layout.instance_layout(Path("/" + "x" * (length - 1)), "")
     for socket_path in (place.kubelet_root / "device-plugins/kubelet.sock", place.run / "containerd.sock.ttrpc"):
-        assert len(str(socket_path)) <= 107 - len("tmp0123456789")
+        assert len(str(socket_path)) <= 107
 
 
 def test_two_long_checkouts_do_not_share_that_directory() -> None:
