@@ -310,6 +310,37 @@ async def test_an_api_server_in_trouble_costs_no_finished_pod() -> None:
     assert versions(await scene.resolve_and_report()) == [("svc", 1)]
 
 
+async def test_a_report_that_is_refused_is_asked_for_again() -> None:
+    scene = Scene(model())
+    await scene.resolve()
+    (pod,) = scene.kubernetes.pods()
+    scene.kubernetes.set_status(pod, succeeded())
+    scene.kubernetes.refusals["create ModelVersion"] = Stalled("Invalid", "spec.signature: Invalid value.")
+    resolution = await scene.resolve()
+    assert isinstance(problem(resolution), Stalled)
+    assert problem(resolution).message == "model svc: spec.signature: Invalid value"
+    assert resolution.retry_after == 5
+    scene.clock.advance(5)
+    await scene.resolve()
+    (again,) = scene.kubernetes.pods()
+    assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+    scene.kubernetes.refusals.clear()
+    scene.kubernetes.set_status(again, succeeded())
+    assert versions(await scene.resolve_and_report()) == [("svc", 1)]
+
+
+async def test_a_right_that_the_operator_lacks_costs_no_second_reading() -> None:
+    scene = Scene(model())
+    await scene.resolve()
+    (pod,) = scene.kubernetes.pods()
+    scene.kubernetes.set_status(pod, succeeded())
+    scene.kubernetes.refusals["create ModelVersion"] = Stalled("Forbidden", "modelversions is forbidden")
+    assert problem(await scene.resolve()).reason == "Forbidden"
+    scene.clock.advance(3600)
+    assert (await scene.resolve()).retry_after == 60
+    assert scene.kubernetes.pods()[0]["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
 async def test_a_pod_that_cannot_be_removed_now_is_removed_later_and_hurts_nothing() -> None:
     scene = Scene(model())
     await scene.resolve()

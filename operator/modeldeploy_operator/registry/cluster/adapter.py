@@ -88,17 +88,23 @@ class ClusterRegistry:
             return replace(answer.reading(asked), retry_after=_COLLISION_SECONDS)
         match outcome.read(pod):
             case version.Content() as content:
-                spec = await self._record(asked, content)
-                # The pod stays until status remembers: a kill in between would read the source once more.
-                return replace(
-                    answer.resolved(asked, spec, asked.uri), retry_after=answer.MISSED_EVENT_SECONDS, pod=asked.pod
-                )
+                return await self._finished(asked, pod, content)
             case outcome.Going(started=True) as going:
                 return answer.going(asked, pod, going)
             case outcome.Going() as going:
                 return await self._not_started(asked, pod, going)
             case outcome.Failed() as failed:
                 return await self._failed(asked, pod, failed)
+
+    async def _finished(self, asked: Request, pod: Document, content: version.Content) -> Answer:
+        """The pod stays until status remembers its result: a kill in between would read the source once more."""
+        try:
+            spec = await self._record(asked, content)
+        except Stalled as refusal:
+            if refusal.reason != "Invalid":
+                raise
+            return await self._failed(asked, pod, outcome.refused(pod, refusal))
+        return replace(answer.resolved(asked, spec, asked.uri), retry_after=answer.MISSED_EVENT_SECONDS, pod=asked.pod)
 
     async def _first(self, asked: Request) -> Answer:
         source = await self._source_version(asked)

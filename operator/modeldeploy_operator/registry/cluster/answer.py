@@ -72,7 +72,7 @@ def going(asked: Request, pod: Document, read: outcome.Going) -> Answer:
     if read.stuck is not None:
         problem = Waiting(read.stuck.reason, f"model {asked.model.name}: {read.stuck.message}")
         return Answer(problem, before, pod=asked.pod)
-    return reading(asked) if before is None else failed(asked, before, None)
+    return reading(asked) if before is None else failed(asked, before, MISSED_EVENT_SECONDS)
 
 
 def reading(asked: Request) -> Answer:

@@ -21,7 +21,9 @@ PHASE = "Fetch"
 
 # Only the user can mend these. They are tried again all the same, since what mends them (a file that appears, a right
 # that is granted) cannot be watched.
-_FOR_THE_USER = {"SourceNotFound", "DigestMismatch", "SourceForbidden", "SourceRefused", "SourceInvalid", "OutOfMemory"}
+_FOR_THE_USER = {
+    "SourceNotFound", "DigestMismatch", "SourceForbidden", "SourceRefused", "SourceInvalid", "OutOfMemory", "Invalid",
+}  # fmt: skip
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _STUCK = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
 _CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
@@ -55,6 +57,11 @@ def read(pod: Document) -> Content | Going | Failed:
     if phase == "Failed":
         return _failure(pod)
     return _going(pod)
+
+
+def refused(pod: Document, refusal: Stalled) -> Failed:
+    """A report that the API server does not take as a ModelVersion: another scoring image may tell it otherwise."""
+    return _failed(pod, refusal.reason, refusal.message)
 
 
 def problem(failure: Failure, model: str, retry_after: float | None = None) -> ReconcileError:
