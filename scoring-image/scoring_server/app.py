@@ -97,10 +97,9 @@ class Application:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        path = scope.get("raw_path") or scope["path"].encode()
         request = Request(
             scope["method"],
-            path.partition(b"?")[0].decode("latin-1"),
+            scope["path"],
             scope["query_string"],
             headers=list(scope["headers"]),
             body=body,

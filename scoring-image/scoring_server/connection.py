@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import httptools
 
@@ -253,6 +254,8 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "The request's URL is not valid.")
             return None
         path = (url.path or b"/").decode("latin-1")
+        if "%" in path:
+            path = unquote(path)
         method = self._parser.get_method().decode("ascii")
         return Request(method, path, url.query or b"", headers=self._headers, body=body, arrival=time.perf_counter())
 

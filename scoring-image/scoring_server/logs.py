@@ -1,6 +1,6 @@
 """JSON lines on stdout: one record a line, with the id of the request that it belongs to.
 
-Everything the process says goes through here: our own records, uvicorn's, the user's `logging` and the user's
+Everything the process says goes through here: our own records, the user's `logging` and the user's
 `print`. What must not enter: keys, request bodies, environment values.
 """
 

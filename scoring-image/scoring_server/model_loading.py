@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import onnxruntime as ort
-
 from scoring_server import errors, termination
 from scoring_server.engine import Engine
 from scoring_server.loaders import onnx
@@ -79,7 +77,7 @@ def _warm_up(model: onnx.OnnxModel) -> Cost:
     try:
         for _ in range(_WARM_UPS):
             began = time.perf_counter()
-            values = model.run(model.zeros(), names, ort.RunOptions())
+            values = model.run(model.zeros(), names, onnx.run_options())
             tabular.answer(values, names, model.signature)
             seconds = min(seconds, time.perf_counter() - began)
     except errors.ScoringError as error:

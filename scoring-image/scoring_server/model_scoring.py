@@ -19,6 +19,7 @@ from scoring_server import errors
 from scoring_server.engine import Engine
 from scoring_server.engine.watchdog import Watchdog
 from scoring_server.exchange import Request
+from scoring_server.loaders import onnx
 from scoring_server.loaders.onnx import OnnxModel
 from scoring_server.protocols import swagger, tabular
 from scoring_server.scoring import Scored
@@ -65,7 +66,7 @@ class ModelScorer:
         self._engine = engine
         self._watchdog = Watchdog(_LONGEST_ON_LOOP_SECONDS)
         self._watchdog.start()
-        self._options = ort.RunOptions()
+        self._options = onnx.run_options()
         self.models: Sequence[str] = tuple(models)
 
     def swagger(self, version: str) -> dict[str, Any] | None:
@@ -114,14 +115,14 @@ class ModelScorer:
         except errors.RunFailed as error:
             if options.terminate:
                 cost.overran()
-                self._options = ort.RunOptions()
+                self._options = onnx.run_options()
                 logger.warning("A run of %s held up the event loop; it goes to a thread", model.name)
                 raise _HeldUp from error
             raise
         finally:
             self._watchdog.release()
         if options.terminate:
-            self._options = ort.RunOptions()
+            self._options = onnx.run_options()
         ended = time.perf_counter()
         cost.learn(ended - began, len(request.body))
         if ended - request.arrival > self._engine.timeout_seconds:
@@ -129,7 +130,7 @@ class ModelScorer:
         return scored
 
     async def _later(self, request: Request, document: Mapping[str, Any] | None) -> Scored:
-        options = ort.RunOptions()
+        options = onnx.run_options()
         (scored, cost), waited = await self._engine.run(
             request.arrival,
             lambda: self._on_thread(request, document, options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib.metadata
 import logging
@@ -42,6 +43,8 @@ def main(environ: Mapping[str, str], models: Sequence[str]) -> int:
         log = environ.get("SCORING_TERMINATION_LOG")
         return _fail(termination.Failure("Environment", "SettingInvalid", str(error)), Path(log) if log else None)
     logs.configure(configured.log_level)
+    # A crash in native code leaves at least the Python lines that led to it.
+    faulthandler.enable(sys.__stderr__ or 2)
     logs.capture_prints()
     try:
         return _serve(configured, started)

@@ -104,8 +104,8 @@ def test_without_a_script_a_model_is_served_from_the_command_line(tmp_path: Path
             {
                 "phase": "Environment",
                 "reason": "ImportFailed",
-                "message": "score.py line 2 imports what this image does not have (No module named 'no_such_module'). "
-                "Choose an image with spec.environment.image.",
+                "message": "score.py line 2 imports what is not here (No module named 'no_such_module'). "
+                "Put the module beside the script, or choose an image that has it: spec.environment.image.",
                 "exception": "ModuleNotFoundError: No module named 'no_such_module'",
                 "line": 2,
             },

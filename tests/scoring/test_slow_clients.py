@@ -385,6 +385,14 @@ async def test_two_hundred_slow_clients_of_three_kinds_do_not_slow_the_others() 
         assert answered > 10
 
 
+async def test_a_path_in_escapes_is_the_same_path() -> None:
+    async with door() as opened:
+        client = await opened.connect()
+        client.send(b"GET /%65cho?%61 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await client.response() == (200, b"%61")
+        assert opened.application.seen[0].path == "/echo"
+
+
 async def test_an_upgrade_is_answered_as_a_plain_request_and_closed() -> None:
     async with door() as opened:
         client = await opened.connect()

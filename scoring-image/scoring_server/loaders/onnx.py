@@ -16,6 +16,8 @@ from scoring_server import errors, termination
 from scoring_server.loaders import external_data
 from scoring_server.signature import Signature, Tensor
 
+_SILENT = 4
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -57,6 +59,13 @@ class OnnxModel:
         return {tensor.name: _zeros(tensor) for tensor in self.signature.inputs}
 
 
+def run_options() -> ort.RunOptions:
+    """For one run; setting its `terminate` from any thread ends that run."""
+    options = ort.RunOptions()
+    options.log_severity_level = _SILENT
+    return options
+
+
 def find(folder: Path) -> Path:
     """The one ONNX file at or below `folder`. Raises StartError naming what there is instead."""
     if folder.is_file():
@@ -77,7 +86,8 @@ def load(name: str, path: Path, threads: int) -> OnnxModel:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # Everything it would write to stderr comes as an exception too, and our log is JSON lines.
+    options.log_severity_level = _SILENT
     # Threads that spin while they wait use up a container's CPU quota and get it throttled.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -118,7 +118,8 @@ def _failure(error: BaseException, path: Path, when: str, model_dir: Path | None
     listing = termination.listing(model_dir) if model_dir is not None else ()
     if isinstance(error, ImportError):
         message = (
-            f"{place} imports what this image does not have ({error}). Choose an image with spec.environment.image."
+            f"{place} imports what is not here ({error}). "
+            "Put the module beside the script, or choose an image that has it: spec.environment.image."
         )
         return termination.Failure("Environment", "ImportFailed", message, exception, path.name, line, listing)
     message = f"{place} raised {type(error).__name__} {when}: {error}"
