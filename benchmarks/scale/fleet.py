@@ -58,7 +58,10 @@ def running() -> Iterator[tuple[Fleet, Path]]:
         kubectl("create", "namespace", OPERATOR_NAMESPACE)
         kubectl("create", "namespace", NAMESPACE)
         rendered = subprocess.run(
-            [helm, "template", "modeldeploy", str(ROOT / "charts" / "modeldeploy"), "-n", OPERATOR_NAMESPACE],
+            [
+                helm, "template", "modeldeploy", str(ROOT / "charts" / "modeldeploy"),
+                "--namespace", OPERATOR_NAMESPACE, "--kube-version=1.34.4",
+            ],
             check=True, text=True, capture_output=True,
         ).stdout  # fmt: skip
         kinds = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
