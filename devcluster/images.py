@@ -24,6 +24,8 @@ from devcluster.settings import Settings
 SOURCES = Path(__file__).parent
 BASE_PACKAGES = ("python3", "python3-pip", "python3-venv", "ca-certificates", "media-types", "tzdata")
 ARCHIVES_KEPT = 2
+# Build stages and earlier builds, nameless; those of the last builds are what the next one goes on from.
+NAMELESS_KEPT = 9
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,9 @@ def ensure_archive(name: str, base: str, *, checkout: Path, cache: Path, progres
         _push(cache, image.reference, archive)
     for old in _archives(cache, name)[:-ARCHIVES_KEPT]:
         old.unlink()
+    nameless = _run([*buildah(cache), "images", "--quiet", "--no-trunc", "--filter", "dangling=true"]).split()
+    if nameless[NAMELESS_KEPT:]:
+        _run([*buildah(cache), "rmi", *nameless[NAMELESS_KEPT:]])
     return archive
 
 
