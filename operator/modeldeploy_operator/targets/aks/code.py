@@ -7,7 +7,6 @@ those that a deployment names.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -90,7 +89,7 @@ def _decoded(key: Key, config_map: Document) -> Mapping[str, str]:
     for name, value in (config_map.get("binaryData") or {}).items():
         try:
             files[name] = base64.b64decode(value, validate=True).decode()
-        except (UnicodeDecodeError, binascii.Error) as error:
+        except ValueError as error:
             raise Stalled(
                 "CodeInvalid",
                 f"Key {name} of ConfigMap {key.name} is not UTF-8 text: a model or other binary file belongs into"

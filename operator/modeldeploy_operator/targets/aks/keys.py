@@ -8,7 +8,6 @@ only where the user wants them in status.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ def _controller(secret: Document) -> dict[str, Any]:
 def _value(key: Key, secret: Document, name: str) -> bytes:
     try:
         value = base64.b64decode((secret.get("data") or {}).get(name) or "", validate=True).strip()
-    except binascii.Error:
+    except ValueError:
         value = b""
     if not value:
         raise Waiting(
