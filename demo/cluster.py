@@ -71,8 +71,11 @@ def program(name: str) -> str:
     own = STATE / "bin" / name
     found = str(own) if own.exists() else shutil.which(name)
     if found is None:
-        note(f"{name} is missing: building it from its Go module")
-        show([*DEVCLUSTER, "tools"])
+        note(f"{name} is missing: building it from its Go module, which takes minutes the first time")
+        part = {"kubectl": "kube", "helm": "helm"}[name]
+        built = run([*DEVCLUSTER, "build", "--parts", part]).splitlines()[-1]
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.symlink_to(built)  # one program serves as kubectl, kubelet and others by the name that it is called by
         found = str(own)
     return found
 

@@ -7,6 +7,7 @@ the other, a failed one does not stop the next, and the last line counts what pa
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -71,12 +72,13 @@ def command(name: str, *arguments: str) -> Part:
 
 
 class Background:
-    """A command that runs while tests do; its output is shown once it is waited for."""
+    """Commands of the devcluster that run one after the other while tests do; their output is shown at the end."""
 
-    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+    def __init__(self, name: str, *verbs: str) -> None:
         self._name = name
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self._process = subprocess.Popen([*DEVCLUSTER, *arguments], cwd=ROOT, stdout=self._log, stderr=self._log)
+        line = " && ".join(shlex.join([*DEVCLUSTER, verb]) for verb in verbs)
+        self._process = subprocess.Popen(["sh", "-c", line], cwd=ROOT, stdout=self._log, stderr=self._log)
 
     def wait(self) -> Part:
         """What is left of it."""
@@ -94,7 +96,7 @@ def run() -> list[Part]:
     if os.geteuid() != 0:
         print("make test starts a devcluster, which needs root; `make test-fast` does not", file=sys.stderr)
         return [Part("root", 0, failed=1)]
-    build = Background("compile and build", ["build", "--with-images"])
+    build = Background("compile and build", "build", "images")
     parts = [tests("without a cluster", "-m", "not cluster", "-n", "2", f"--ignore={NEEDS_HELM}")]
     parts.append(build.wait())
     parts.append(command("devcluster up", "up"))
