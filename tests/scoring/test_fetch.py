@@ -11,7 +11,9 @@ import sys
 import time
 
 import pytest
-from scoring_server import fetch
+from scoring_server import fetch, local_sources
+from scoring_server.source_errors import SourceError
+from scoring_server.sources import Options, VolumeSource
 
 from .file_server import FileServer, cut, hang, sha256, status
 
@@ -396,3 +398,16 @@ def test_a_models_folder_that_cannot_be_written_is_said(pod):
 def test_without_a_place_for_the_termination_message_the_exit_code_still_tells(pod, tmp_path):
     pod.environ["SCORING_TERMINATION_LOG"] = str(tmp_path / "absent" / "log")
     assert pod.fetch(model("pvc://absent/m", sha256(b""))) == 10
+
+
+def test_a_file_that_is_exchanged_for_a_link_after_the_check_is_not_read(pod, tmp_path):
+    (tmp_path / "outside").write_bytes(b"secret")
+    root = pod.claim("store", {"m": b"model"})
+    options = Options(sources_root=pod.sources)
+    volume = local_sources.open_volume(VolumeSource("pvc", "store", ("m",)), options)
+    (file,) = volume.files()
+    (root / "m").unlink()
+    (root / "m").symlink_to(tmp_path / "outside")
+    with pytest.raises(SourceError) as caught, volume.open(file):
+        pytest.fail("the file outside was opened")
+    assert caught.value.reason == "SourceRefused"
