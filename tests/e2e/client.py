@@ -88,6 +88,16 @@ class Client:
         """Ask the endpoint in status, with a key of the Secret that status names."""
         return self._connected(self.order(deployment, payload, key=key))
 
+    def wait_answer(self, deployment: Document, payload: Any, wanted: Any, *, seconds: float = 30) -> None:
+        """Until that is the answer. A revision that drains may give its own for a moment yet, always with 200."""
+
+        def probe() -> bool:
+            answer = self.score(deployment, payload)
+            assert answer.status == 200, answer
+            return bool(answer.json() == wanted)
+
+        self._kube.wait(f"the answer is {wanted}", probe, namespace=self._namespace, seconds=seconds)
+
     def order(self, deployment: Document, payload: Any, *, key: str = "primaryKey") -> Document:
         """The request that `score` sends."""
         order = self.bare_order(deployment, payload)

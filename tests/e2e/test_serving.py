@@ -237,12 +237,7 @@ def test_code_may_come_after_the_deployment_and_change_under_it(
     assert client.score(ready, {}).json() == {"answer": "first"}
 
     kube.apply(specs.config_map(namespace, "code", {"main.py": CONFIG_MAP_SCRIPT, "words.py": "ANSWER = 'second'"}))
-    kube.wait(
-        "the new code answers",
-        lambda: client.score(ready, {}).json() == {"answer": "second"},
-        namespace=namespace,
-        seconds=90,
-    )
+    client.wait_answer(ready, {}, {"answer": "second"}, seconds=90)
     kube.wait_ready(namespace, "late")
     kube.wait(
         "the old copy of the code is gone",
@@ -401,7 +396,7 @@ def test_a_rollout_shows_as_reconciling_while_the_old_revision_stays_available(
     with kube.recording("ModelDeployment", namespace, "rolling") as states:
         kube.apply(specs.model_deployment(namespace, "rolling", [entry], code=specs.echo("new")))
         after = kube.wait_ready(namespace, "rolling")
-    assert client.score(after, {}).json() == {"answer": "new"}
+    client.wait_answer(after, {}, {"answer": "new"})
     assert after["status"]["servingRevision"] != before["status"]["servingRevision"]
     told = [state for state in states if state["status"]["observedGeneration"] == 2]
     assert condition(told[0], "Reconciling").get("status") == "True"
