@@ -37,7 +37,7 @@ async def test_a_calm_registration_takes_three_writes_and_leaves_only_the_versio
     first = await scene.resolve()
     assert isinstance(problem(first), Waiting)
     assert problem(first).reason == "Registering"
-    assert problem(first).message == "model svc: a registration pod reads https://models.test/svc.onnx"
+    assert problem(first).message == "Model svc: a registration pod reads https://models.test/svc.onnx."
     (pod,) = scene.kubernetes.pods()
     scene.kubernetes.set_status(pod, {"phase": "Running"})
     assert problem(await scene.resolve()).message == problem(first).message
@@ -178,11 +178,11 @@ async def test_a_failed_attempt_is_reported_in_the_containers_own_words(
     resolution = await scene.resolve()
     found = problem(resolution)
     assert type(found) is kind
-    assert (found.reason, found.message) == (reason, "model svc: the very sentence")
+    assert (found.reason, found.message) == (reason, "Model svc: the very sentence.")
     assert resolution.retry_after == 5
     assert resolution.failure is not None
     assert resolution.failure.phase == "Fetch"
-    assert resolution.failure.message == "the very sentence"
+    assert resolution.failure.message == "the very sentence."
     assert resolution.failure.exit_code == 10
     assert resolution.failure.at == "2026-03-01T12:00:00Z"
     assert resolution.failure.pod == scene.kubernetes.pods()[0]["metadata"]["name"]
@@ -216,7 +216,7 @@ async def test_a_missing_config_map_is_waited_for_without_a_pod() -> None:
     resolution = await scene.resolve()
     assert isinstance(problem(resolution), Waiting)
     assert problem(resolution).reason == "ConfigMapNotFound"
-    assert problem(resolution).message == "model svc: ConfigMap weather-models does not exist in namespace ml"
+    assert problem(resolution).message == "Model svc: ConfigMap weather-models does not exist in namespace ml."
     assert scene.kubernetes.writes == []
     scene.kubernetes.put(config_map("weather-models"))
     assert problem(await scene.resolve()).reason == "Registering"
@@ -253,7 +253,7 @@ async def test_a_pod_that_cannot_pull_its_image_is_replaced_when_the_image_is_me
     scene.kubernetes.set_status(scene.kubernetes.pods()[0], status)
     resolution = await scene.resolve()
     assert problem(resolution).reason == "ImagePullFailed"
-    assert problem(resolution).message == ("model svc: image registry.test/lean:1 cannot be pulled: manifest unknown")
+    assert problem(resolution).message == ("Model svc: Image registry.test/lean:1 cannot be pulled: manifest unknown.")
     scene.images = Images("registry.test/lean:2", "registry.test/sklearn:2", "IfNotPresent")
     await scene.resolve()
     (pod,) = scene.kubernetes.pods()
@@ -318,7 +318,7 @@ async def test_a_report_that_is_refused_is_asked_for_again() -> None:
     scene.kubernetes.refusals["create ModelVersion"] = Stalled("Invalid", "spec.signature: Invalid value.")
     resolution = await scene.resolve()
     assert isinstance(problem(resolution), Stalled)
-    assert problem(resolution).message == "model svc: spec.signature: Invalid value"
+    assert problem(resolution).message == "Model svc: spec.signature: Invalid value."
     assert resolution.retry_after == 5
     scene.clock.advance(5)
     await scene.resolve()
@@ -389,7 +389,7 @@ async def test_a_version_that_does_not_exist_names_those_that_do() -> None:
     resolution = await scene.resolve()
     assert isinstance(problem(resolution), Waiting)
     assert problem(resolution).reason == "VersionNotFound"
-    assert problem(resolution).message == "model svc has no version 3 in namespace ml; registered are 1, 2, 10"
+    assert problem(resolution).message == "Model svc has no version 3 in namespace ml; registered are 1, 2, 10."
     scene.kubernetes.put(version_document("svc", 3, DIGEST_B, uri="pvc://store/svc.onnx", format="Sklearn"))
     arrived = await scene.resolve()
     assert not isinstance(arrived.models, ReconcileError)
@@ -405,7 +405,7 @@ async def test_a_version_that_does_not_exist_names_those_that_do() -> None:
 async def test_a_model_that_nobody_registered_is_waited_for() -> None:
     scene = Scene({"name": "svc", "version": "latest"})
     found = problem(await scene.resolve())
-    assert found.message == "model svc has no registered version in namespace ml; version latest is asked for"
+    assert found.message == "Model svc has no registered version in namespace ml; version latest is asked for."
 
 
 async def test_latest_is_resolved_when_it_is_asked_for_and_then_stays() -> None:

@@ -158,25 +158,25 @@ GOING = [
     pytest.param({"phase": "Unknown"}, None, False, id="its node is not heard of"),
     pytest.param(
         waiting("ErrImagePull", "manifest unknown"),
-        ("ImagePullFailed", "image registry.test/lean:1 cannot be pulled: manifest unknown"),
+        ("ImagePullFailed", "Image registry.test/lean:1 cannot be pulled: manifest unknown."),
         False,
         id="first pull failed",
     ),
     pytest.param(
         waiting("ImagePullBackOff", 'Back-off pulling image "registry.test/lean:1": ErrImagePull: manifest unknown'),
-        ("ImagePullFailed", "image registry.test/lean:1 cannot be pulled: manifest unknown"),
+        ("ImagePullFailed", "Image registry.test/lean:1 cannot be pulled: manifest unknown."),
         False,
         id="the same cause in the kubelet's other words",
     ),
     pytest.param(
         waiting("InvalidImageName", ""),
-        ("ImagePullFailed", "image registry.test/lean:1 cannot be pulled: InvalidImageName"),
+        ("ImagePullFailed", "Image registry.test/lean:1 cannot be pulled: InvalidImageName."),
         False,
         id="a reference that is none",
     ),
     pytest.param(
         waiting("CreateContainerConfigError", "image has non-numeric user"),
-        ("CreateContainerConfigError", "the registration container cannot be created: image has non-numeric user"),
+        ("CreateContainerConfigError", "The registration container cannot be created: image has non-numeric user."),
         False,
         id="a container that cannot be made",
     ),
@@ -184,14 +184,14 @@ GOING = [
         unscheduled("0/1 nodes are available: 1 Insufficient memory."),
         (
             "Unschedulable",
-            "pod weather-register-77003366c0 cannot be scheduled: 0/1 nodes are available: 1 Insufficient memory.",
+            "No node takes pod weather-register-77003366c0: 0/1 nodes are available: 1 Insufficient memory.",
         ),
         False,
         id="no node has room",
     ),
     pytest.param(
         unscheduled('0/1 nodes are available: persistentvolumeclaim "store" not found. preemption: 0/1'),
-        ("ClaimNotFound", "PersistentVolumeClaim store does not exist in namespace ml"),
+        ("ClaimNotFound", "PersistentVolumeClaim store does not exist in namespace ml."),
         False,
         id="a claim that does not exist",
     ),
@@ -210,43 +210,43 @@ def test_a_pod_on_its_way_tells_what_holds_it(
 
 ACCOUNT = {"phase": "Fetch", "reason": "DigestMismatch", "message": "other bytes.", "exception": "E: x", "line": 3}
 FAILED = [
-    pytest.param(terminated(10, json.dumps(ACCOUNT)), "DigestMismatch", "other bytes", Stalled, id="its own account"),
+    pytest.param(terminated(10, json.dumps(ACCOUNT)), "DigestMismatch", "other bytes.", Stalled, id="its own account"),
     pytest.param(
         terminated(137, "", "OOMKilled"),
         "OutOfMemory",
-        "reading the source took more memory than the 512Mi allowed",
+        "Reading the source took more memory than the 512Mi allowed.",
         Stalled,
         id="out of memory",
     ),
     pytest.param(
         terminated(2, "usage: scoring-server serve|fetch\n"),
         "RegistrationFailed",
-        "the registration container ended with exit code 2: usage: scoring-server serve|fetch",
+        "The registration container ended with exit code 2: usage: scoring-server serve|fetch.",
         Unavailable,
         id="an image that cannot register",
     ),
     pytest.param(
         terminated(1, '{"event": "started", "level": "info"}'),
         "RegistrationFailed",
-        'the registration container ended with exit code 1: {"event": "started", "level": "info"}',
+        'The registration container ended with exit code 1: {"event": "started", "level": "info"}.',
         Unavailable,
         id="a log line is no account",
     ),
     pytest.param(
         terminated(143),
         "RegistrationFailed",
-        "the registration container ended with exit code 143: it left no message",
+        "The registration container ended with exit code 143: it left no message.",
         Unavailable,
         id="killed without a word",
     ),
     pytest.param(
         {"reason": "Evicted", "message": "The node was low on resource: memory."},
         "Evicted",
-        "The node was low on resource: memory",
+        "The node was low on resource: memory.",
         Unavailable,
         id="evicted",
     ),
-    pytest.param({}, "PodFailed", "the registration pod failed (PodFailed)", Unavailable, id="failed without a word"),
+    pytest.param({}, "PodFailed", "The registration pod failed (PodFailed).", Unavailable, id="failed without a word"),
 ]
 
 
@@ -287,7 +287,7 @@ def test_a_report_that_cannot_be_read_is_a_failure(message: str) -> None:
     read = outcome.read(pod_with({"phase": "Succeeded", **terminated(0, message, "Completed")}))
     assert isinstance(read, outcome.Failed)
     assert read.failure.reason == "ReportInvalid"
-    assert read.failure.message.startswith("the registration pod ended well but its report cannot be read")
+    assert read.failure.message.startswith("The registration pod ended well but its report cannot be read")
 
 
 # ---- when to try again
@@ -319,6 +319,6 @@ def test_many_versions_are_named_by_the_newest() -> None:
     existing = [{"spec": {"version": number}} for number in range(1, 15)]
     found = version.not_found("svc", "99", "ml", existing)
     assert found.message == (
-        "model svc has no version 99 in namespace ml; registered are 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
-        " (and 4 older ones)"
+        "Model svc has no version 99 in namespace ml; registered are 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        " (and 4 older ones)."
     )

@@ -175,7 +175,7 @@ class ClusterRegistry:
             if version.identity(taken["spec"]) == version.identity(spec):
                 return dict(taken["spec"])
             number = max(number + 1, version.following(existing, asked.memory))
-        raise Unavailable("VersionConflict", f"no free version number for model {asked.model.name} near {number}")
+        raise Unavailable("VersionConflict", f"No free version number for model {asked.model.name} near {number}.")
 
     async def _version(self, asked: Request, number: int) -> Document | None:
         """One version. What the store lacks is asked for: it may be younger than the store's news."""

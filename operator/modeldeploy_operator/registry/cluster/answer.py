@@ -70,18 +70,18 @@ def going(asked: Request, pod: Document, read: outcome.Going) -> Answer:
     """A pod on its way. While a second attempt goes on, what the first one found still stands."""
     before = outcome.last_failure(pod)
     if read.stuck is not None:
-        problem = Waiting(read.stuck.reason, f"model {asked.model.name}: {read.stuck.message}")
+        problem = Waiting(read.stuck.reason, f"Model {asked.model.name}: {read.stuck.message}")
         return Answer(problem, before, pod=asked.pod)
     return reading(asked) if before is None else failed(asked, before, MISSED_EVENT_SECONDS)
 
 
 def reading(asked: Request) -> Answer:
-    message = f"model {asked.model.name}: a registration pod reads {asked.uri}"
+    message = f"Model {asked.model.name}: a registration pod reads {asked.uri}."
     return Answer(Waiting("Registering", message), pod=asked.pod)
 
 
 def no_config_map(asked: Request) -> Answer:
     """Its arrival wakes the object; looking again now and then costs one GET."""
     name = request.config_map_of(asked.model)
-    message = f"model {asked.model.name}: ConfigMap {name} does not exist in namespace {asked.namespace}"
+    message = f"Model {asked.model.name}: ConfigMap {name} does not exist in namespace {asked.namespace}."
     return Answer(Waiting("ConfigMapNotFound", message), retry_after=MISSED_EVENT_SECONDS, pod=asked.pod)

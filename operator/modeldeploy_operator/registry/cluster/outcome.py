@@ -66,7 +66,7 @@ def refused(pod: Document, refusal: Stalled) -> Failed:
 
 def problem(failure: Failure, model: str, retry_after: float | None = None) -> ReconcileError:
     """The failed attempt as the state of the object, sorted by who must act."""
-    message = f"model {model}: {failure.message}"
+    message = f"Model {model}: {failure.message}"
     if failure.reason in _FOR_THE_USER:
         return Stalled(failure.reason, message)
     return Unavailable(failure.reason, message, retry_after=retry_after)
@@ -99,7 +99,7 @@ def _success(pod: Document) -> Content | Failed:
         )
     except (KeyError, ValueError) as error:
         # A scoring image of another release may say something else; a silent success would be worse than a failure.
-        text = f"the registration pod ended well but its report cannot be read ({error!r}): {message[-_TAIL:]}"
+        text = f"The registration pod ended well but its report cannot be read ({error!r}): {message[-_TAIL:]}"
         return _failed(pod, "ReportInvalid", text)
 
 
@@ -108,7 +108,7 @@ def _failure(pod: Document) -> Failed:
     terminated = _terminated(pod)
     if not terminated:
         reason = status.get("reason") or "PodFailed"
-        return _failed(pod, reason, status.get("message") or f"the registration pod failed ({reason})")
+        return _failed(pod, reason, status.get("message") or f"The registration pod failed ({reason}).")
     message = terminated.get("message", "")
     report = _json(message)
     if isinstance(report.get("reason"), str) and isinstance(report.get("message"), str):
@@ -116,11 +116,11 @@ def _failure(pod: Document) -> Failed:
     code = terminated.get("exitCode")
     if terminated.get("reason") == "OOMKilled":
         limit = _container(pod).get("resources", {}).get("limits", {}).get("memory", "its limit")
-        return _failed(pod, "OutOfMemory", f"reading the source took more memory than the {limit} allowed")
+        return _failed(pod, "OutOfMemory", f"Reading the source took more memory than the {limit} allowed.")
     if status.get("reason"):
-        return _failed(pod, status["reason"], status.get("message") or f"the pod was ended ({status['reason']})")
-    said = message.strip()[-_TAIL:] or "it left no message"
-    return _failed(pod, "RegistrationFailed", f"the registration container ended with exit code {code}: {said}")
+        return _failed(pod, status["reason"], status.get("message") or f"The pod was ended ({status['reason']}).")
+    said = message.strip()[-_TAIL:] or "it left no message."
+    return _failed(pod, "RegistrationFailed", f"The registration container ended with exit code {code}: {said}")
 
 
 def _failed(pod: Document, reason: str, message: str, report: dict[str, Any] | None = None) -> Failed:
@@ -130,7 +130,7 @@ def _failed(pod: Document, reason: str, message: str, report: dict[str, Any] | N
     failure = Failure(
         phase=report.get("phase") or PHASE,
         reason=reason,
-        message=message.rstrip(". \n"),
+        message=_sentence(message),
         at=finished,
         pod=pod["metadata"]["name"],
         exit_code=terminated.get("exitCode"),
@@ -158,9 +158,9 @@ def _stuck(pod: Document) -> Waiting | None:
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _PULL:
             image = _container(pod).get("image", "")
-            return Waiting("ImagePullFailed", f"image {image} cannot be pulled: {_cause(message) or reason}")
+            return Waiting("ImagePullFailed", _sentence(f"Image {image} cannot be pulled: {_cause(message) or reason}"))
         if reason in _STUCK:
-            return Waiting(reason, f"the registration container cannot be created: {message or reason}")
+            return Waiting(reason, _sentence(f"The registration container cannot be created: {message or reason}"))
     return None
 
 
@@ -168,10 +168,15 @@ def _unscheduled(pod: Document, condition: dict[str, Any]) -> Waiting:
     message = condition.get("message", "")
     if missing := _CLAIM.search(message):
         namespace = pod["metadata"]["namespace"]
-        text = f"PersistentVolumeClaim {missing[1]} does not exist in namespace {namespace}"
+        text = f"PersistentVolumeClaim {missing[1]} does not exist in namespace {namespace}."
         return Waiting("ClaimNotFound", text)
     reason = condition.get("reason") or "Unschedulable"
-    return Waiting(reason, f"pod {pod['metadata']['name']} cannot be scheduled: {message or reason}")
+    return Waiting(reason, _sentence(f"No node takes pod {pod['metadata']['name']}: {message or reason}"))
+
+
+def _sentence(text: str) -> str:
+    """Kubernetes and log lines end as they like; what a user reads ends with a full stop."""
+    return f"{text.strip().rstrip('.')}."
 
 
 def _cause(message: str) -> str:

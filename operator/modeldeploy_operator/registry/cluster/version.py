@@ -96,9 +96,9 @@ def not_found(name: str, wanted: str, namespace: str, existing: Iterable[Documen
     """A version that is asked for and does not exist, with those that do. Its arrival wakes the object."""
     have = numbers(existing)
     if not have:
-        message = f"model {name} has no registered version in namespace {namespace}; version {wanted} is asked for"
+        message = f"Model {name} has no registered version in namespace {namespace}; version {wanted} is asked for."
         return Waiting("VersionNotFound", message)
     shown = ", ".join(str(n) for n in have[-_NAMED_AT_MOST:])
     older = f" (and {len(have) - _NAMED_AT_MOST} older ones)" if len(have) > _NAMED_AT_MOST else ""
-    message = f"model {name} has no version {wanted} in namespace {namespace}; registered are {shown}{older}"
+    message = f"Model {name} has no version {wanted} in namespace {namespace}; registered are {shown}{older}."
     return Waiting("VersionNotFound", message)
