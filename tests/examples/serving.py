@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-START_SECONDS = 90
+START_SECONDS = 240
 
 
 @dataclass(frozen=True)
