@@ -51,6 +51,7 @@ def test_both_flavours_stand_on_one_build_and_one_runtime_stage():
     assert {name: stage.base for name, stage in found.items()} == {
         "build": "${BASE_IMAGE}",
         "build-sklearn": "build",
+        "package": "build",
         "lean": "${BASE_IMAGE}",
         "sklearn": "lean",
     }
@@ -76,7 +77,7 @@ def test_it_runs_its_program_as_a_user_that_is_not_root(path, stage, program):
 @pytest.mark.parametrize(("path", "stage"), [(SCORING, "lean"), (OPERATOR, "")], ids=["scoring", "operator"])
 def test_nothing_is_installed_in_the_runtime_stage(path, stage):
     runtime = stages(path)[stage]
-    assert [text.split()[0] for text in runtime.all("COPY")] == ["--from=build"]
+    assert [text.split()[0] for text in runtime.all("COPY")] == ["--from=package"]
     for step in runtime.all("RUN"):
         programs = {shlex.split(part)[0] for part in step.split("&&")}
         assert programs <= {"mkdir", "echo"}
@@ -92,7 +93,15 @@ def test_the_working_directory_exists_for_the_root_is_read_only(path, stage):
 @pytest.mark.parametrize(("path", "stage"), [(SCORING, "lean"), (OPERATOR, "")], ids=["scoring", "operator"])
 def test_byte_code_is_made_in_the_build_and_never_at_run_time(path, stage):
     assert "PYTHONDONTWRITEBYTECODE=1" in stages(path)[stage].all("ENV")[0]
-    assert any("compileall" in step and "unchecked-hash" in step for step in stages(path)["build"].all("RUN"))
+    for build in ("build", "package"):
+        assert any("compileall" in step and "unchecked-hash" in step for step in stages(path)[build].all("RUN"))
+
+
+def test_a_change_in_our_own_source_installs_no_dependency_anew(containerfile):
+    for name, stage in stages(containerfile).items():
+        copies_source = any(re.search(r"scoring_server|modeldeploy_operator", text) for text in stage.all("COPY"))
+        assert copies_source == (name == "package")
+        assert not (copies_source and any("--require-hashes" in step for step in stage.all("RUN")))
 
 
 def test_every_package_is_installed_by_its_hash_or_from_our_own_source(containerfile):
