@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +65,26 @@ def model_server(kube: Kube) -> Iterator[ModelServer]:
     server.stop()
 
 
-def make_namespace(kube: Kube, name: str) -> str:
-    """A namespace that enforces the restricted standard, ready for pods."""
+@contextmanager
+def a_namespace(kube: Kube, text: str) -> Iterator[str]:
+    """A fresh namespace that enforces the restricted standard, taken away afterwards without waiting for it."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower().removeprefix("test_"))[:40].strip("-")
+    name = f"e2e-{words}-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "e2e": "true"}
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    kube.wait("the default ServiceAccount is there", lambda: kube.get("ServiceAccount", name, "default"), seconds=30)
-    return name
-
-
-def fresh_name(text: str) -> str:
-    """A namespace's name that tells which test it belongs to."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower().removeprefix("test_"))[:40].strip("-")
-    return f"e2e-{words}-{secrets.token_hex(3)}"
+    try:
+        # Pods cannot be made before their account is there.
+        kube.wait("the default ServiceAccount", lambda: kube.get("ServiceAccount", name, "default"), seconds=30)
+        yield name
+    finally:
+        kube.delete("Namespace", None, name)
 
 
 @pytest.fixture
 def namespace(kube: Kube, operator: None, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh namespace, taken away afterwards without waiting for it."""
-    name = make_namespace(kube, fresh_name(request.node.name))
-    yield name
-    kube.delete("Namespace", None, name)
+    """A namespace for this test alone."""
+    with a_namespace(kube, request.node.name) as name:
+        yield name
 
 
 @pytest.fixture
@@ -104,7 +105,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     outcome = yield
     result = outcome.get_result()  # type: ignore[attr-defined]
     arguments = getattr(item, "funcargs", {})
-    kube, name = arguments.get("kube"), arguments.get("namespace") or getattr(item, "e2e_namespace", None)
+    kube, served = arguments.get("kube"), arguments.get("served")
+    name = arguments.get("namespace") or getattr(served, "namespace", None)
     shown = call.excinfo is not None and "--- objects:" in str(call.excinfo.value)
     if result.when == "call" and result.failed and isinstance(kube, Kube) and name and not shown:
         result.sections.append((f"namespace {name}", report.describe(kube, name)))

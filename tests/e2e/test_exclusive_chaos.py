@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import install, outage, specs
 from tests.e2e.client import Client
-from tests.e2e.conftest import fresh_name, make_namespace
+from tests.e2e.conftest import a_namespace
 from tests.e2e.kube import CHILD_KINDS, Document, Kube
 from tests.e2e.sources import Shelf, classifier, digest
 
@@ -147,16 +147,13 @@ def test_sigkill_at_any_moment_changes_no_end_state(
     story.settle(seconds=180)
     state = story.end_state()
 
-    calm_namespace = make_namespace(kube, fresh_name("calm"))
-    try:
+    with a_namespace(kube, "calm") as calm_namespace:
         calm = Story(kube, calm_namespace, shelf)
         for step in (0, 1, 2):
             for name in Story.names:
                 calm.apply(name, step)
             calm.settle(seconds=180)
         assert state == calm.end_state(), f"kills: {kills}"
-    finally:
-        kube.delete("Namespace", None, calm_namespace)
     expected = {f"{m}-{n}": digest(classifier(1.0 + s, salt=m)) for m in ("plain", "scripted", "twin", "pair", "second")
                 for n, s in ((1, 0), (2, 2))}  # fmt: skip
     assert state["ModelVersion"] == {name: f"sha256:{value}" for name, value in expected.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import specs
-from tests.e2e.conftest import fresh_name, make_namespace
+from tests.e2e.conftest import a_namespace
 from tests.e2e.kube import Document, Kube, condition
 from tests.e2e.sources import ModelServer, Shelf, classifier
 
@@ -31,14 +31,13 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(kube: Kube, operator: None, model_server: ModelServer) -> Iterator[Served]:
-    namespace = make_namespace(kube, fresh_name("healing"))
-    entry = specs.model("rain", Shelf(model_server, namespace).put("rain.onnx", classifier(1.5)))
-    aks = {"autoscale": {"minReplicas": 1, "maxReplicas": 2, "targetUtilization": 100}, "networkPolicy": True}
-    kube.apply(specs.model_deployment(namespace, NAME, [entry], aks=aks, code=specs.echo("x")))
-    deployment = kube.wait_ready(namespace, NAME)
-    (code,) = kube.list("ConfigMap", namespace, f"modeldeploy.dev/deployment={NAME}")
-    yield Served(namespace, deployment, code["metadata"]["name"])
-    kube.delete("Namespace", None, namespace)
+    with a_namespace(kube, "healing") as namespace:
+        entry = specs.model("rain", Shelf(model_server, namespace).put("rain.onnx", classifier(1.5)))
+        aks = {"autoscale": {"minReplicas": 1, "maxReplicas": 2, "targetUtilization": 100}, "networkPolicy": True}
+        kube.apply(specs.model_deployment(namespace, NAME, [entry], aks=aks, code=specs.echo("x")))
+        deployment = kube.wait_ready(namespace, NAME)
+        (code,) = kube.list("ConfigMap", namespace, f"modeldeploy.dev/deployment={NAME}")
+        yield Served(namespace, deployment, code["metadata"]["name"])
 
 
 DELETED = [
