@@ -261,7 +261,22 @@ def test_complete_means_that_only_the_wanted_revision_is_left() -> None:
     assert not _assess(_pod(ready=True), workload=_workload(**{**DONE, "observedGeneration": 0})).complete
     assert not _assess(_pod(ready=True, revision="bbbbbbbbbb"), workload=_workload(**DONE)).complete
     assert not _assess(_pod(ready=True), workload=_workload(**DONE), aks={"replicas": 3}).complete
+    assert not _assess(_pod(ready=True), workload=_workload(**DONE), aks={"replicas": 1}).complete
     assert not _assess(_pod(ready=True), workload=_workload(**DONE), aks={"autoscale": {"minReplicas": 3}}).complete
+
+
+def test_conditions_of_an_earlier_generation_are_yesterdays_news() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: q"}
+    assert _told(_assess(workload=_workload(conditions=[refused])))[1] == "QuotaExceeded"
+    assert _told(_assess(workload=_workload(conditions=[refused], observedGeneration=0)))[1] == "RollingOut"
+
+
+def test_the_revision_that_served_before_is_the_serving_one_until_the_new_one_is_complete() -> None:
+    old, new = _pod("old", ready=True, revision="bbbbbbbbbb"), [_pod(f"new{n}", ready=True) for n in (1, 2)]
+    before = {"servingRevision": "weather-bbbbbbbbbb"}
+    assert _assess(old, *new, status=before).serving_revision == "weather-bbbbbbbbbb"
+    assert _assess(*new, status=before).serving_revision == f"weather-{REVISION}"
+    assert _assess(old, *new, status=before, workload=_workload(**DONE)).serving_revision == f"weather-{REVISION}"
 
 
 def test_a_replica_beyond_the_minimum_may_start_without_making_the_deployment_unready() -> None:
