@@ -1,6 +1,6 @@
 """What the API server would hold of a document that we apply: defaults, canonical quantities, metadata of its own.
 
-Written after `kubectl get -o yaml` of real objects; a test on the devcluster compares both.
+A model, good enough for tables and properties; test_children_on_a_cluster.py asks the real API server.
 """
 
 from __future__ import annotations
