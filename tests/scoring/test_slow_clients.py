@@ -117,8 +117,9 @@ async def door(limits: Limits = LIMITS) -> AsyncIterator[Door]:
     opened = Door(application, shared, port)
     try:
         yield opened
-        await opened.close()
     finally:
+        # Before the loop: uvloop's close() waits for ever for transports that are still open.
+        await opened.close()
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
