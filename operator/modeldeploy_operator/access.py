@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-import aiohttp
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import incluster_config, kube_config
@@ -20,13 +20,24 @@ async def configuration(environment: Mapping[str, str] = os.environ) -> Configur
         )
     else:
         incluster_config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
-    found.connection_pool_maxsize = 0  # watches stay open; calls are limited where they are made
     return found
 
 
-async def session(found: Configuration, *, connections: int) -> aiohttp.ClientSession:
-    """A session of aiohttp's own, for a library that brings its own client."""
-    token = await found.get_api_key_with_prefix("BearerToken")
-    connector = aiohttp.TCPConnector(limit=connections, ssl=RESTClientObject(found).ssl_context)
-    headers = {"Authorization": token} if token else {}
-    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=True)
+def session(found: Configuration, *, connections: int = 0, headers: Mapping[str, str] | None = None) -> ClientSession:
+    """A pool of connections that trusts the cluster's authority and shows the client certificate, if there is one.
+
+    Without a number of `connections` there is no limit: watches stay open, and calls are limited where they are made.
+    """
+    return ClientSession(
+        connector=TCPConnector(limit=connections, ssl=RESTClientObject(found).ssl_context),
+        headers=headers,
+        # Proxies come with the configuration; asking the environment would cost a thread's turn at each request.
+        trust_env=False,
+        cookie_jar=DummyCookieJar(),
+    )
+
+
+async def bearer(found: Configuration) -> dict[str, str]:
+    """The header that proves who we are; empty where a certificate does."""
+    token = await found.get_api_key_with_prefix("BearerToken", alias="authorization")
+    return {"Authorization": token} if token else {}

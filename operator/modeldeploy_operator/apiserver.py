@@ -18,9 +18,11 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import ConfigException
+from yarl import URL
 
+from modeldeploy_operator import access
 from modeldeploy_operator.core.documents import Key, Kind
 
 JSON = "application/json"
@@ -89,6 +91,12 @@ Count = Callable[[str, str, str], None]
 """Told of every call: verb, resource, and the status or "none"."""
 
 
+@dataclass(frozen=True)
+class _Line:
+    configuration: Configuration
+    session: aiohttp.ClientSession
+
+
 class ApiServer:
     """One pool of connections. At most `concurrency` calls run at once; watches come on top."""
 
@@ -99,8 +107,8 @@ class ApiServer:
         self._count = count
         self.patience = patience
         self._turn = asyncio.Semaphore(concurrency)
-        self._client: ApiClient | None = None
-        self._retired: list[ApiClient] = []
+        self._line: _Line | None = None
+        self._retired: list[_Line] = []
         self._loaded_at = float("-inf")
         self._loading = asyncio.Lock()
 
@@ -145,40 +153,46 @@ class ApiServer:
 
     async def close(self) -> None:
         """Hang up."""
-        for client in (*self._retired, *((self._client,) if self._client else ())):
-            await client.close()
-        self._retired, self._client = [], None
+        for line in (*self._retired, *((self._line,) if self._line else ())):
+            await line.session.close()
+        self._retired, self._line = [], None
 
     async def _send(self, request: Request, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        client = self._client or await self._load()
+        line = self._line or await self._load()
         headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": "modeldeploy-operator"}
-        await client.update_params_for_auth(headers, None, ["BearerToken"], request.path, request.method, None)
+        headers |= await access.bearer(line.configuration)
         query = f"?{urlencode(request.query)}" if request.query else ""
-        url = f"{client.configuration.host}{request.path}{query}"
         try:
-            response: aiohttp.ClientResponse = (
-                await client.call_api(
-                    request.method, url, header_params=headers, body=request.body, _request_timeout=limit
-                )
-            ).response
+            return await line.session.request(
+                request.method,
+                URL(f"{line.configuration.host}{request.path}{query}", encoded=True),
+                data=None if request.body is None else orjson.dumps(request.body),
+                headers=headers,
+                timeout=limit,
+                proxy=line.configuration.proxy,
+                server_hostname=line.configuration.tls_server_name,
+            )
         except aiohttp.ClientSSLError:
             await self._load()  # the cluster's authority may have been replaced on disk
             raise
-        return response
 
-    async def _load(self) -> ApiClient:
-        """The client for the credentials as they are on disk now; watches on the former one run to their end."""
+    async def _load(self) -> _Line:
+        """The line for the credentials as they are on disk now; watches on the former one run to their end."""
         async with self._loading:
             now = asyncio.get_running_loop().time()
-            if self._client is not None:
+            if self._line is not None:
                 if now - self._loaded_at < RELOAD_AFTER:
-                    return self._client
-                self._retired.append(self._client)
+                    return self._line
+                self._retired.append(self._line)
             while len(self._retired) > 2:
-                await self._retired.pop(0).close()  # type: ignore[no-untyped-call]
-            self._client = ApiClient(await self._configure())
+                await self._retired.pop(0).session.close()
+            try:
+                configuration = await self._configure()
+                self._line = _Line(configuration, access.session(configuration))
+            except (ConfigException, OSError, ValueError) as error:
+                raise NoAnswer(f"the credentials cannot be read: {_account(error)}") from error
             self._loaded_at = now
-            return self._client
+            return self._line
 
     async def _refusal(self, response: aiohttp.ClientResponse, payload: bytes) -> Refused:
         if response.status == 401:

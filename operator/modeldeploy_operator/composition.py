@@ -60,6 +60,7 @@ CHILDREN = (
 CROWD = 50
 CROWDED_SECONDS = 30.0
 FINISH_SECONDS = 6.0
+KOPF_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _listener(parts: Parts, settings: Settings) -> Listener:
 
     async def login() -> tuple[str, aiohttp.ClientSession]:
         found = await access.configuration()
-        return str(found.host), await access.session(found, connections=16)
+        return str(found.host), access.session(found, connections=KOPF_CONNECTIONS, headers=await access.bearer(found))
 
     return Listener(tell, login, settings.watch_namespaces)
 

@@ -21,7 +21,6 @@ from modeldeploy_operator.core.documents import MODEL_DEPLOYMENT, MODEL_VERSION,
 
 log = structlog.get_logger(__name__)
 
-CONNECTIONS = 16
 RESTART_SECONDS = (1.0, 30.0)
 
 Tell = Callable[[Kind, Document], None]

@@ -75,7 +75,7 @@ RESOURCES = (
         columns=(
             Column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether all is as wished."),
             Column("Target", "string", ".status.target", "Where the models are served."),
-            Column("Version", "string", ".status.models[*].version", "The models' registered versions."),
+            Column("Version", "string", ".status.versions", "The models' registered versions."),
             Column("Replicas", "integer", ".status.replicas", "Replicas that exist."),
             Column("URL", "string", ".status.endpoint.scoringUri", "Where clients score."),
             Column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),

@@ -140,6 +140,9 @@ class ModelDeploymentStatus(Shape):
         description="The models with the versions that they stand for.",
         json_schema_extra=keyed_by("name"),
     )
+    versions: Annotated[str, Field(max_length=255)] | None = Field(
+        default=None, description="The versions of the models in their order, for the column of kubectl get."
+    )
     serving_revision: Annotated[str, Field(max_length=253)] | None = Field(
         default=None, description="The revision that takes requests."
     )

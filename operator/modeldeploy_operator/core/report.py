@@ -31,13 +31,16 @@ def report(deployment: ModelDeployment, facts: Facts, now: str) -> Status:
     if deployment.spec.suspend:
         return _suspended(deployment, facts.assessment, now)
     problem = conditions.problem(facts)
+    models = _models(deployment, facts)
     status = {
         "observedGeneration": deployment.metadata.generation,
         "conditions": _conditions(deployment, facts, problem, now),
         "target": TARGET,
         "endpoint": dict(facts.assessment.endpoint),
         "auth": _auth(deployment, facts),
-        "models": _models(deployment, facts),
+        "models": models,
+        # kubectl shows only the first result of a path into a list, so the column needs a field of its own.
+        "versions": ",".join(model["version"] for model in models) if models else None,
         **_observed(facts.assessment),
         "lastFailure": None if problem is None else _last_failure(deployment, facts),
     }
