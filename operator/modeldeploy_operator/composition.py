@@ -85,7 +85,9 @@ def assemble(settings: Settings, configure: Configure = access.configuration) ->
     )
     leadership = _leadership(settings, server, store) if settings.leader_election else None
     cluster = Cluster(server, store, may_write=leadership.may_write if leadership else _always)
-    images = Images(settings.image_lean, settings.image_sklearn, settings.image_pull_policy)
+    images = Images(
+        settings.image_lean, settings.image_sklearn, settings.image_pull_policy, source_rules=settings.source_rules()
+    )
 
     def patience() -> float:
         return CROWDED_SECONDS if len(queue) > CROWD else writing.SOON_SECONDS
