@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     image_pull_policy: str = Field(default="IfNotPresent", pattern="^(Always|IfNotPresent|Never)$")
     namespace: str = Field(default="modeldeploy-system", min_length=1, description="Where the Lease lives.")
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(default=(), description="None given: all of them.")
+    sources_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Hosts that models may come from whatever their addresses are."
+    )
+    sources_deny_private: bool = Field(default=False, description="Refuse models from private addresses, too.")
     leader_election: bool = Field(default=True, description="Wait for the Lease before writing anything.")
     pod_name: str | None = Field(
         default=None, description="The operator's pod; a restarted container of it keeps the Lease without a wait."
@@ -34,7 +38,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=16, ge=1, le=256)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("watch_namespaces", "sources_allow_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -43,6 +47,15 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    def source_rules(self) -> dict[str, str]:
+        """The rules on sources as the scoring image's environment variables; what is not set is left to the image."""
+        rules = {}
+        if self.sources_allow_hosts:
+            rules["SCORING_SOURCES_ALLOW_HOSTS"] = ",".join(self.sources_allow_hosts)
+        if self.sources_deny_private:
+            rules["SCORING_SOURCES_DENY_PRIVATE"] = "true"
+        return rules
 
     def identity(self) -> str:
         """The holder's name in the Lease. A new one at each call, unless the pod's name is known."""

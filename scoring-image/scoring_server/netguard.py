@@ -225,7 +225,8 @@ def _judge(location: Location, address: Address, policy: Policy) -> None:
     raise SourceError(
         "SourceRefused",
         f"{subject} {address}, {name}; no model is fetched from there. Give a URI that the whole cluster can reach, "
-        f"or have the administrator add {location.host} to SCORING_SOURCES_ALLOW_HOSTS.",
+        f"or have the administrator allow {location.host}: scoring.sources.allowHosts of the chart, "
+        "SCORING_SOURCES_ALLOW_HOSTS of the server.",
     )
 
 

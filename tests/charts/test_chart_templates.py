@@ -100,7 +100,10 @@ def test_images_without_a_registry_stay_without_one(rendered: Rendered) -> None:
 
 def test_settings_reach_the_operator(rendered: Rendered) -> None:
     values = {
-        "scoring": {"images": {"lean": "localhost/lean:1", "sklearn": "localhost/sklearn:2"}},
+        "scoring": {
+            "images": {"lean": "localhost/lean:1", "sklearn": "localhost/sklearn:2"},
+            "sources": {"allowHosts": ["store.example.com", "10.0.0.7"], "denyPrivate": True},
+        },
         "imagePullPolicy": "Never",
         "watchNamespaces": ["team-a", "team-b"],
         "leaderElection": {"enabled": False},
@@ -113,6 +116,8 @@ def test_settings_reach_the_operator(rendered: Rendered) -> None:
         "MODELDEPLOY_IMAGE_LEAN": "localhost/lean:1",
         "MODELDEPLOY_IMAGE_SKLEARN": "localhost/sklearn:2",
         "MODELDEPLOY_IMAGE_PULL_POLICY": "Never",
+        "MODELDEPLOY_SOURCES_ALLOW_HOSTS": "store.example.com,10.0.0.7",
+        "MODELDEPLOY_SOURCES_DENY_PRIVATE": "true",
         "MODELDEPLOY_WATCH_NAMESPACES": "team-a,team-b",
         "MODELDEPLOY_LEADER_ELECTION": "false",
         "MODELDEPLOY_HEALTH_PORT": "8081",

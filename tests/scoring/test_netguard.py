@@ -221,7 +221,8 @@ def test_the_sentence_names_the_address_and_what_to_do():
     assert caught.value.message == (
         "https://metadata.google.internal/m.onnx resolves to 169.254.169.254, an address of the cloud's instance "
         "metadata; no model is fetched from there. Give a URI that the whole cluster can reach, or have the "
-        "administrator add metadata.google.internal to SCORING_SOURCES_ALLOW_HOSTS."
+        "administrator allow metadata.google.internal: scoring.sources.allowHosts of the chart, "
+        "SCORING_SOURCES_ALLOW_HOSTS of the server."
     )
 
 

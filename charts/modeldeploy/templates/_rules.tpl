@@ -41,4 +41,7 @@ ways. "create" beside "patch": server-side apply of an object that is not there 
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
 {{- end -}}

@@ -57,11 +57,16 @@ class ScoringCode:
 
 @dataclass(frozen=True)
 class Images:
-    """The scoring images that the operator picks from, as references, and how they are pulled."""
+    """The scoring images that the operator picks from, as references, and how they are pulled.
+
+    `source_rules`: what the administrator settled on where models may come from, as environment variables of the
+    containers that read sources; empty where the image's own rules hold.
+    """
 
     lean: str
     sklearn: str
     pull_policy: str
+    source_rules: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

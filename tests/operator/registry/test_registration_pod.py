@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_the_container_is_told_source_pin_and_format() -> None:
     }
     assert environment(pod)["SCORING_MODELS_ROOT"] == "/models"
     assert environment(pod)["SCORING_SOURCES_ROOT"] == "/sources"
+
+
+def test_the_container_is_told_the_administrators_rules_on_sources() -> None:
+    deployment = ModelDeployment.model_validate(deployment_document(model()))
+    images = replace(IMAGES, source_rules={"SCORING_SOURCES_DENY_PRIVATE": "true"})
+    pod = registration_pod(request.of(deployment, deployment.spec.models[0]), images, FIRST)
+    assert environment(pod)["SCORING_SOURCES_DENY_PRIVATE"] == "true"
+    assert "SCORING_SOURCES_DENY_PRIVATE" not in environment(rendered(model()))
 
 
 MOUNTS = [

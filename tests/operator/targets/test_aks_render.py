@@ -206,3 +206,10 @@ def test_whatever_is_rendered_needs_nothing_more_once_applied(wish: Wish, target
         if isinstance(action, Scale):
             held[action.key]["spec"]["replicas"] = action.replicas
     assert decide(desired, held, "uid-1", MANAGED_KINDS) == ()
+
+
+def test_the_fetching_container_alone_is_told_the_administrators_rules_on_sources() -> None:
+    rules = {"SCORING_SOURCES_ALLOW_HOSTS": "store.example.com"}
+    pod = _pod(replace(WISH, images=replace(IMAGES, source_rules=rules)))
+    assert _env(pod["initContainers"][0])["SCORING_SOURCES_ALLOW_HOSTS"] == "store.example.com"
+    assert "SCORING_SOURCES_ALLOW_HOSTS" not in _env(pod["containers"][0])

@@ -7,6 +7,7 @@ It runs under the restricted Pod Security level, without a service account's tok
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,7 @@ def _spec(deployment: ModelDeployment, model: Model, images: Images) -> dict[str
                 "image": images.lean,
                 "imagePullPolicy": images.pull_policy,
                 "command": ["scoring-server", "register"],
-                "env": _environment(model),
+                "env": _environment(model, images.source_rules),
                 "resources": {
                     "requests": {"cpu": "50m", "memory": "128Mi"},
                     "limits": {"memory": "512Mi"},
@@ -105,7 +106,7 @@ def _spec(deployment: ModelDeployment, model: Model, images: Images) -> dict[str
     }
 
 
-def _environment(model: Model) -> list[dict[str, str]]:
+def _environment(model: Model, rules: Mapping[str, str]) -> list[dict[str, str]]:
     assert model.source is not None
     source: dict[str, str] = {"name": model.name, "uri": model.source.uri}
     if model.source.sha256:
@@ -116,6 +117,7 @@ def _environment(model: Model) -> list[dict[str, str]]:
         {"name": "SCORING_SOURCE", "value": json.dumps(source)},
         {"name": "SCORING_MODELS_ROOT", "value": MODELS_ROOT},
         {"name": "SCORING_SOURCES_ROOT", "value": SOURCES_ROOT},
+        *({"name": name, "value": value} for name, value in rules.items()),
     ]
 
 

@@ -84,7 +84,7 @@ def _fetch(
     mounts = [_mount("models", MODELS_ROOT), _mount("tmp", "/tmp"), *(source.mount for source in read_from)]  # noqa: S108
     return {
         **_container(FETCH, image, "fetch", wish),
-        "env": _environment(_model_environment(wish)),
+        "env": _environment({**_model_environment(wish), **wish.images.source_rules}),
         "resources": _resources(aks, {}),
         "volumeMounts": mounts,
     }
