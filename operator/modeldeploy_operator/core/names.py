@@ -6,8 +6,9 @@ Only what identifies an object belongs here; what is in it stands in the renders
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Literal
+
+import orjson
 
 from modeldeploy_operator.api.v1alpha1 import ModelDeployment
 from modeldeploy_operator.core.documents import MODEL_DEPLOYMENT
@@ -31,8 +32,7 @@ Component = Literal["scoring", "registration"]
 
 def short_hash(value: object) -> str:
     """Ten hex digits of the SHA-256 of a JSON value; the order of mapping keys does not matter."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
 def labels(deployment: ModelDeployment, component: Component = "scoring") -> dict[str, str]:
