@@ -45,7 +45,8 @@ async def failure(call: Awaitable[object]) -> ReconcileError:
     ("status", "reason", "message", "kind", "expected", "sentence", "retry_after"),
     [
         pytest.param(
-            403, "Forbidden", 'pods "a" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
+            403, "Forbidden",
+            'pods "a" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
             Waiting, "QuotaExceeded",
             'Service ml/weather is held up by a quota: pods "a" is forbidden: exceeded quota: q, requested: pods=1,'
             " used: pods=1, limited: pods=1", 10.0, id="quota",
