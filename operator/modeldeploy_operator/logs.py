@@ -10,6 +10,7 @@ import structlog
 LOUD = {
     "kopf": logging.WARNING,
     "kopf._core.reactor.running": logging.ERROR,  # it warns that signals are not its own: so it should be
+    "kopf._cogs.clients": logging.CRITICAL,  # each attempt of an outage; the informers tell of it once
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,
     "kubernetes": logging.WARNING,
