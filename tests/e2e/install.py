@@ -73,9 +73,16 @@ def wait_rolled_out(kube: Kube, *, seconds: float = 90) -> None:
         status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
         counts = [status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
         current = status.get("observedGeneration") == deployment["metadata"]["generation"]
-        return current and counts == [wanted] * 4 and len(pods(kube)) == wanted
+        # The Deployment's figures lag behind a pod that was killed a moment ago: the pods themselves must be ready.
+        found = pods(kube)
+        return current and counts == [wanted] * 4 and len(found) == wanted and all(map(_is_ready, found))
 
     kube.wait("the operator is rolled out", probe, namespace=NAMESPACE, seconds=seconds)
+
+
+def _is_ready(pod: Document) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def pods(kube: Kube) -> list[Document]:

@@ -20,6 +20,13 @@ def devcluster(*arguments: str) -> None:
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
 
 
+def restart(*components: str) -> None:
+    """Stop and start components of the devcluster, one after the other."""
+    for component in components:
+        devcluster("stop-component", component)
+        devcluster("start-component", component)
+
+
 def need_own_node(kube: Kube) -> None:
     """Skip where the cluster's processes are not this machine's."""
     own = install.ROOT / ".devcluster" / "kubeconfig"
