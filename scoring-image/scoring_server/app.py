@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from scoring_server import errors, logs
 from scoring_server.auth import Keys
+from scoring_server.description import Description
 from scoring_server.exchange import Header, Request, Response
 from scoring_server.metrics import Metrics
 from scoring_server.protocols import identity, swagger
@@ -41,6 +42,9 @@ _NOT_READY = "The model is not loaded yet. Try again."
 _LEFT_BEHIND_LIMIT = 64
 
 
+_Handler = Callable[[Request, Mapping[bytes, bytes]], Response | Awaitable[Response]]
+
+
 class Application:
     """What is served. It answers from the first moment on; `scorer` is set once the model is ready."""
 
@@ -53,9 +57,11 @@ class Application:
         self._keys = keys
         self._server_version = server_version.encode()
         self._left_behind = left_behind
-        self._routes: dict[str, tuple[tuple[str, ...], Callable[[Request, Mapping[bytes, bytes]], Response]]] = {
+        self._description = Description(self.answer, has_keys=keys is not None)
+        self._routes: dict[str, tuple[tuple[str, ...], _Handler]] = {
             "/": (("GET", "HEAD", "OPTIONS"), self._liveness),
             "/swagger.json": (("GET", "HEAD", "OPTIONS"), self._swagger),
+            "/openapi.json": (("GET", "HEAD", "OPTIONS"), self._openapi),
             "/metrics": (("GET", "HEAD"), self._exposition),
             "/healthz/live": (("GET", "HEAD"), self._live),
             "/healthz/ready": (("GET", "HEAD"), self._ready),
@@ -152,11 +158,7 @@ class Application:
             return _problem(405, "message", "Method not allowed", ids.headers)
         if method not in ("GET", "POST"):
             return _problem(405, "message", _WRONG_METHOD)
-        if self._keys is not None and not self._keys.accepts(headers):
-            return self._unauthorized(ids.headers, request)
-        if self.scorer is None:
-            return _problem(503, "error", _NOT_READY, (*ids.headers, (b"retry-after", b"1")))
-        return None
+        return self._closed(request, headers, ids.headers)
 
     def _success(self, scored: Scored, headers: tuple[Header, ...]) -> Response:
         self._metrics.stages_of(scored.model).observe(scored.queue, scored.decode, scored.run, scored.encode)
@@ -210,34 +212,39 @@ class Application:
 
     # The other routes
 
-    def _plain(self, request: Request) -> Response:
+    def _plain(self, request: Request) -> Response | Awaitable[Response]:
         route = self._routes.get(request.path)
         if route is None:
             self._metrics.count("other", 404)
             return _problem(404, "message", _NOT_FOUND)
         methods, handler = route
         if request.method not in methods:
-            response = _problem(405, "message", _WRONG_METHOD)
-        else:
-            response = self._identified(request, methods, handler)
-        self._metrics.count(request.path, response.status)
-        return response
-
-    def _identified(
-        self,
-        request: Request,
-        methods: tuple[str, ...],
-        handler: Callable[[Request, Mapping[bytes, bytes]], Response],
-    ) -> Response:
+            return self._counted(request, _problem(405, "message", _WRONG_METHOD))
         headers = dict(request.headers)
         try:
             ids = identity.of(headers, self._server_version)
         except identity.IdentityInvalid as error:
-            return _problem(431, "message", str(error), error.headers)
+            return self._counted(request, _problem(431, "message", str(error), error.headers))
         if request.method == "OPTIONS":
-            response = Response(200, b"", (_HTML, (b"allow", ", ".join(methods).encode())))
-        else:
-            response = handler(request, headers)
+            allow: Header = (b"allow", ", ".join(methods).encode())
+            return self._counted(request, Response(200, b"", (_HTML, allow)), ids)
+        answer = handler(request, headers)
+        if isinstance(answer, Response):
+            return self._counted(request, answer, ids)
+        return self._plain_later(request, answer, ids)
+
+    async def _plain_later(self, request: Request, answer: Awaitable[Response], ids: identity.Identity) -> Response:
+        try:
+            response = await answer
+        except Exception:
+            logger.exception("An answer failed")
+            response = _problem(500, "message", _INTERNAL)
+        return self._counted(request, response, ids)
+
+    def _counted(self, request: Request, response: Response, ids: identity.Identity | None = None) -> Response:
+        self._metrics.count(request.path, response.status)
+        if ids is None:
+            return response
         return Response(response.status, response.body, (*response.headers, *ids.headers))
 
     def _liveness(self, request: Request, headers: Mapping[bytes, bytes]) -> Response:
@@ -260,11 +267,28 @@ class Application:
         content_type: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
         return Response(200, self._metrics.exposition(), (content_type,))
 
-    def _swagger(self, request: Request, headers: Mapping[bytes, bytes]) -> Response:
+    def _closed(
+        self, request: Request, headers: Mapping[bytes, bytes], ids: tuple[Header, ...] = ()
+    ) -> Response | None:
+        """Why what only callers with a key may have, and only of a loaded model, is not to be had."""
         if self._keys is not None and not self._keys.accepts(headers):
-            return self._unauthorized((), request)
+            return self._unauthorized(ids, request)
         if self.scorer is None:
-            return _problem(503, "error", _NOT_READY, ((b"retry-after", b"1"),))
+            return _problem(503, "error", _NOT_READY, (*ids, (b"retry-after", b"1")))
+        return None
+
+    def _openapi(self, request: Request, headers: Mapping[bytes, bytes]) -> Response | Awaitable[Response]:
+        closed = self._closed(request, headers)
+        if closed is not None:
+            return closed
+        assert self.scorer is not None
+        return self._description.answer(request, self.scorer.described)
+
+    def _swagger(self, request: Request, headers: Mapping[bytes, bytes]) -> Response:
+        closed = self._closed(request, headers)
+        if closed is not None:
+            return closed
+        assert self.scorer is not None
         version = parse_qs(request.query.decode("latin-1"), keep_blank_values=True).get("version", ["2"])[0]
         document = self.scorer.swagger(version)
         if document is not None:

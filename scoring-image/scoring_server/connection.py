@@ -1,9 +1,9 @@
 """One client's HTTP/1.1 connection: parse, bound, answer in order, one write an answer.
 
-Parsing is httptools' (llhttp). What is ours are the bounds that off-the-shelf ASGI servers lack: time for the head,
-time and minimum rate for the body, size of both, time for reading the answer, number of connections. Nothing here
-knows a route or a model: a complete `Request` goes to the application, which returns a `Response` at once or an
-awaitable of one.
+uvicorn's server makes a `Connection` for every client, as it would make its own protocol class. Parsing is httptools'
+(llhttp). What is ours are the bounds that uvicorn's protocols lack: time for the head, time and minimum rate for the
+body, size of both, time for reading the answer, number of connections. Nothing here knows a route or a model: a
+complete `Request` goes to the application, which returns a `Response` at once or an awaitable of one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httptools
+import uvicorn
+from uvicorn.server import ServerState
 
 from scoring_server import wire
 from scoring_server.exchange import Header, Request, Response
@@ -32,6 +34,8 @@ _READ_ANYWAY_BYTES = 64 * 1024
 # After a refusal the rest of the body is thrown away for so long; closing at once would reset the connection
 # and could destroy the answer before the client has read it.
 _LINGER_SECONDS = 2.0
+# While draining, a client that was quiet for so long is not about to send.
+_QUIET_SECONDS = 1.0
 
 
 class Application(Protocol):
@@ -43,37 +47,37 @@ class Application(Protocol):
     def protocol_error(self, status: int, message: str) -> Response: ...
 
 
-class Shared:
-    """What all connections of one listener have in common."""
+class Shared(ServerState):
+    """uvicorn's state of a server, of which every connection is told, and what ours have in common besides."""
 
-    def __init__(self, application: Application, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self.application = application
+    connections: set[Connection]  # type: ignore[assignment]  # uvicorn names its own classes only
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
         self.limits = limits
-        self.loop = loop
-        self.open: set[Connection] = set()
-        #: tasks are kept alive by a reference; the loop itself holds them weakly
-        self.tasks: set[asyncio.Task[Response]] = set()
         self.draining = False
-        self.date = b""
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Close what is overdue and set the clock's header. To be called about twice a second."""
         self.date = wire.date_line()
-        now = self.loop.time()
-        for connection in [item for item in self.open if item.deadline < now]:
-            connection.overdue()
 
-    def close_idle(self, seconds: float) -> None:
-        for connection in list(self.open):
-            connection.close_if_idle(seconds)
+    def sweep(self, now: float) -> None:
+        """Close what is overdue and set the clock's header. To be called about twice a second, with the loop's time."""
+        self.date = wire.date_line()
+        for connection in [item for item in self.connections if item.deadline < now]:
+            connection.overdue()
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._limits = shared.limits
-        self._loop = shared.loop
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: Shared,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """By the signature that uvicorn calls; there is no lifespan, so `app_state` is empty."""
+        self._application: Application = config.loaded_app
+        self._shared = server_state
+        self._limits = server_state.limits
+        self._loop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made, always first
         self._parser: Any = httptools.HttpRequestParser(self)
         #: loop time after which the connection is closed
@@ -99,19 +103,19 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        if len(self._shared.open) >= self._limits.connections:
+        if len(self._shared.connections) >= self._limits.connections:
             self._deaf = self._ended = True
-            response = self._shared.application.protocol_error(503, "Too many connections are open. Try again.")
+            response = self._application.protocol_error(503, "Too many connections are open. Try again.")
             transport.write(wire.render(response, self._shared.date, keep_alive=False))
             transport.close()
             return
-        self._shared.open.add(self)
+        self._shared.connections.add(self)
         # Who connects and stays silent is as slow as who sends half a head.
         self._phase_began = self._loop.time()
         self.deadline = self._phase_began + self._limits.head_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._shared.open.discard(self)
+        self._shared.connections.discard(self)
         self._deaf = self._ended = True
         self._waiting.clear()
         # Parser and connection refer to each other: without this each connection waits for the cycle collector.
@@ -222,7 +226,7 @@ class Connection(asyncio.Protocol):
         else:
             self._start(request, keep_alive)
 
-    # What the listener calls
+    # What the server calls
 
     def overdue(self) -> None:
         """Time is up in whatever this connection was doing."""
@@ -239,10 +243,15 @@ class Connection(asyncio.Protocol):
         else:
             self._end()
 
-    def close_if_idle(self, seconds: float) -> None:
-        """Close if nothing has happened for so long; a client that has just connected is about to send."""
-        quiet = self._loop.time() - self._phase_began >= seconds
-        if quiet and not (self._busy or self._in_head or self._in_body or self._ended):
+    def shutdown(self) -> None:
+        """uvicorn's word to every connection once it accepts no more, after `draining` was set."""
+        if self._ended or self._busy or self._in_head or self._in_body:
+            # Whatever answer is owed will be the last, and closes.
+            return
+        remaining = self._phase_began + _QUIET_SECONDS - self._loop.time()
+        if remaining > 0:
+            self._loop.call_later(remaining, self.shutdown)
+        else:
             self._end()
 
     # Ours
@@ -263,7 +272,7 @@ class Connection(asyncio.Protocol):
         request = self._request(b"")
         if request is None:
             return
-        refusal = self._shared.application.refusal(request)
+        refusal = self._application.refusal(request)
         if refusal is not None and not self._busy:
             self._refuse_with(refusal)
         elif not self._busy and any(name == b"expect" for name, _ in self._headers):
@@ -273,7 +282,8 @@ class Connection(asyncio.Protocol):
         while True:
             self._busy = True
             self.deadline = _NEVER
-            answer = self._shared.application.answer(request)
+            self._shared.total_requests += 1
+            answer = self._application.answer(request)
             if not isinstance(answer, Response):
                 self._later(answer, request.method, keep_alive)
                 return
@@ -283,19 +293,20 @@ class Connection(asyncio.Protocol):
             request, keep_alive = self._next()
 
     def _later(self, answer: Awaitable[Response], method: str, keep_alive: bool) -> None:  # noqa: FBT001
-        task: asyncio.Task[Response] = self._loop.create_task(_result(answer))
+        task = self._loop.create_task(self._wait_for(answer, method, keep_alive))
+        # The loop holds tasks weakly; uvicorn waits for these when it drains, and cancels them at its end.
         self._shared.tasks.add(task)
+        task.add_done_callback(self._shared.tasks.discard)
 
-        def done(task: asyncio.Task[Response]) -> None:
-            self._shared.tasks.discard(task)
-            if task.cancelled():
-                self._end()
-                return
-            self._finish(task.result(), method, keep_alive)
-            if not self._ended and self._waiting:
-                self._start(*self._next())
-
-        task.add_done_callback(done)
+    async def _wait_for(self, answer: Awaitable[Response], method: str, keep_alive: bool) -> None:  # noqa: FBT001
+        try:
+            response = await answer
+        except asyncio.CancelledError:
+            self._end()
+            raise
+        self._finish(response, method, keep_alive)
+        if not self._ended and self._waiting:
+            self._start(*self._next())
 
     def _next(self) -> tuple[Request, bool]:
         following = self._waiting.popleft()
@@ -327,7 +338,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._limits.write_seconds
 
     def _refuse(self, status: int, message: str) -> None:
-        self._refuse_with(self._shared.application.protocol_error(status, message))
+        self._refuse_with(self._application.protocol_error(status, message))
 
     def _refuse_body(self) -> None:
         self._refuse(413, f"The request's body must not exceed {self._limits.body_bytes} bytes.")
@@ -360,7 +371,3 @@ class Connection(asyncio.Protocol):
             self.deadline = now + self._limits.head_seconds
         else:
             self.deadline = now + self._limits.idle_seconds
-
-
-async def _result(answer: Awaitable[Response]) -> Response:
-    return await answer

@@ -1,6 +1,6 @@
-"""The event loop's thread: accepts connections, watches the clock, drains on SIGTERM.
+"""uvicorn on a thread of its own: accepts connections, watches the clock, drains on SIGTERM.
 
-The main thread is left to the user's script, so the loop lives on a thread of its own, and signals come to it over
+The main thread is left to the user's script, so uvicorn and its loop live beside it, and signals come to them over
 a socket that Python's signal machinery writes to even while the main thread is deep in a computation.
 """
 
@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-import uvloop
+import uvicorn
 
 from scoring_server.connection import Application, Connection, Shared
 from scoring_server.limits import Limits
@@ -36,27 +36,91 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def configuration(application: Application, drain_seconds: float) -> uvicorn.Config:
+    """uvicorn with our connections, on uvloop. What it would log, we say in our own words."""
+    return uvicorn.Config(
+        application,  # type: ignore[arg-type]  # our connections ask it directly, without ASGI in between
+        http=Connection,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        workers=1,
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=max(0, int(drain_seconds - _LAME_DUCK_SECONDS)),
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; ours are the clock for the limits and the time between SIGTERM and the end of accepting."""
+
+    server_state: Shared
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: Limits,
+        *,
+        lame_duck_seconds: float = _LAME_DUCK_SECONDS,
+        sweep_seconds: float = _SWEEP_SECONDS,
+    ) -> None:
+        super().__init__(config)
+        self.server_state = Shared(limits)
+        self.accepting = threading.Event()
+        self.on_drain: Callable[[], None] = lambda: None
+        self._lame_duck_seconds = lame_duck_seconds
+        self._sweep_seconds = sweep_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._sweep(asyncio.get_running_loop())
+        self.accepting.set()
+
+    async def main_loop(self) -> None:
+        """Until told to exit; then everybody is still answered for a moment, with "connection: close"."""
+        await super().main_loop()
+        self.server_state.draining = True
+        self.on_drain()
+        logger.info("Draining: %d connections are open", len(self.server_state.connections))
+        await asyncio.sleep(self._lame_duck_seconds)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        unfinished = len(self.server_state.connections)
+        if unfinished:
+            logger.warning("%d connections did not finish in the time to drain", unfinished)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.server_state.sweep(loop.time())
+        loop.call_later(self._sweep_seconds, self._sweep, loop)
+
+
 class Listener:
     """`start` returns once connections are accepted; `on_end` is called on the loop's thread after draining."""
 
     def __init__(self, application: Application, sock: socket.socket, limits: Limits, drain_seconds: float) -> None:
-        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        config = configuration(application, drain_seconds)
+        self._server = Server(config, limits, lame_duck_seconds=min(_LAME_DUCK_SECONDS, drain_seconds))
+        new_loop = config.get_loop_factory()
+        assert new_loop is not None
+        self.loop = new_loop()
         self._sock = sock
-        self._drain_seconds = drain_seconds
-        self._shared = Shared(application, limits, self.loop)
-        self._terminate = asyncio.Event()
-        self._accepting = threading.Event()
+        self._address = sock.getsockname()[:2]
         self._wakeup_in, self._wakeup_out = socket.socketpair()
-        self._on_drain: list[Callable[[], None]] = []
         self._on_end: Callable[[], None] = lambda: None
 
     @property
     def connections(self) -> int:
-        return len(self._shared.open)
+        return len(self._server.server_state.connections)
 
     def start(self, on_drain: Callable[[], None], on_end: Callable[[], None]) -> None:
         """To be called on the main thread: only it may say what a signal does."""
-        self._on_drain.append(on_drain)
+        self._server.on_drain = on_drain
         self._on_end = on_end
         for end in (self._wakeup_in, self._wakeup_out):
             end.settimeout(0)
@@ -65,11 +129,11 @@ class Listener:
             # The bytes in the wakeup socket do the work; a handler has to exist for them to be written.
             signal.signal(number, lambda *_: None)
         threading.Thread(target=self._run, name="http", daemon=True).start()
-        self._accepting.wait()
+        self._server.accepting.wait()
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self._sock.getsockname()[:2]
+        host, port = self._address
         return str(host), int(port)
 
     def every(self, seconds: float, call: Callable[[], object]) -> None:
@@ -81,14 +145,12 @@ class Listener:
 
         self.loop.call_soon_threadsafe(again)
 
-    def terminate(self) -> None:
-        """Drain and end. From any thread."""
-        self.loop.call_soon_threadsafe(self._terminate.set)
-
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_until_complete(self._serve())
+            self.loop.add_reader(self._wakeup_in.fileno(), self._signalled)
+            # Off the main thread uvicorn leaves signals alone, so it is told by `_signalled`.
+            self.loop.run_until_complete(self._server.serve(sockets=[self._sock]))
         except BaseException:
             # Without its loop the process answers nothing, health included: end, and be started again.
             logger.critical("The event loop ended unexpectedly", exc_info=True)
@@ -96,33 +158,7 @@ class Listener:
             os._exit(1)
         self._on_end()
 
-    async def _serve(self) -> None:
-        server = await self.loop.create_server(lambda: Connection(self._shared), sock=self._sock, backlog=2048)
-        self.loop.add_reader(self._wakeup_in.fileno(), self._signalled)
-        self._sweep()
-        self._accepting.set()
-        await self._terminate.wait()
-        for callback in self._on_drain:
-            callback()
-        self._shared.draining = True
-        logger.info("Draining: %d connections are open", len(self._shared.open))
-        await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
-        server.close()
-        await self._finish_connections()
-
-    async def _finish_connections(self) -> None:
-        end = self.loop.time() + max(0.0, self._drain_seconds - _LAME_DUCK_SECONDS)
-        while self._shared.open and self.loop.time() < end:
-            self._shared.close_idle(_LAME_DUCK_SECONDS)
-            await asyncio.sleep(0.05)
-        if self._shared.open:
-            logger.warning("%d connections did not finish within %g s", len(self._shared.open), self._drain_seconds)
-
     def _signalled(self) -> None:
         numbers = self._wakeup_in.recv(4096)
         if any(number in numbers for number in _SIGNALS):
-            self._terminate.set()
-
-    def _sweep(self) -> None:
-        self._shared.sweep()
-        self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+            self._server.should_exit = True

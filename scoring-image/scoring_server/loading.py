@@ -64,7 +64,8 @@ def _load_script(
         sys.stdout.flush()
     metrics.load_seconds[script.path.stem] = time.perf_counter() - began
     service = swagger.Service(settings.service_name, settings.service_version, settings.path_prefix)
-    documents = swagger.documents(service, swagger.ANYTHING, swagger.ANYTHING, _own_swagger(settings.app_root))
+    described = swagger.Described(service, swagger.ANYTHING, swagger.ANYTHING)
+    documents = swagger.documents(described, _own_swagger(settings.app_root))
     return ScriptScorer(script, documents, engine)
 
 

@@ -32,7 +32,8 @@ def load(settings: Settings, engine: Engine, metrics: Metrics, cpus: int) -> Mod
         models[entry.name] = (model, _warm_up(model))
     service = swagger.Service(settings.service_name, settings.service_version, settings.path_prefix, "error")
     request, answer = _schemas([model for model, _ in models.values()])
-    return ModelScorer(models, swagger.documents(service, request, answer, {}), engine)
+    described = swagger.Described(service, request, answer, several_models=len(models) > 1)
+    return ModelScorer(models, swagger.documents(described, {}), engine)
 
 
 def sample(signature: Signature) -> dict[str, Any]:

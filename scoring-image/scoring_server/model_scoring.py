@@ -69,6 +69,10 @@ class ModelScorer:
         self._options = onnx.run_options()
         self.models: Sequence[str] = tuple(models)
 
+    @property
+    def described(self) -> swagger.Described:
+        return self._documents.described
+
     def swagger(self, version: str) -> dict[str, Any] | None:
         return self._documents.get(version)
 

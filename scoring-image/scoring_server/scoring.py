@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 from scoring_server.exchange import Request
+from scoring_server.protocols.swagger import Described
 
 
 class Scored:
@@ -35,6 +36,9 @@ class Scorer(Protocol):
 
     def score(self, request: Request, headers: Mapping[bytes, bytes], request_id: str) -> Scored | Awaitable[Scored]:
         """At once where a run is short, otherwise later. Raises ScoringError, now or when awaited."""
+
+    @property
+    def described(self) -> Described: ...
 
     def swagger(self, version: str) -> dict[str, Any] | None:
         """The document for version 2, 3 or 3.1, or None where there is none."""

@@ -28,6 +28,10 @@ class ScriptScorer:
         self._name = script.path.stem
         self.models: Sequence[str] = (self._name,)
 
+    @property
+    def described(self) -> swagger.Described:
+        return self._documents.described
+
     def swagger(self, version: str) -> dict[str, Any] | None:
         return self._documents.get(version)
 

@@ -297,6 +297,37 @@ def test_draining_is_told_by_readiness_and_by_closing(tmp_path: Path) -> None:
         assert server.wait() == 0
 
 
+def test_a_run_whose_client_has_left_is_finished_before_the_end(tmp_path: Path) -> None:
+    (tmp_path / "score.py").write_text(
+        "import time, pathlib\ndef init():\n    pass\ndef run(data):\n"
+        "    while not pathlib.Path('go').exists():\n        time.sleep(0.01)\n    pathlib.Path('written').touch()\n"
+    )
+    with scoring_process(tmp_path, "--entry-script", "score.py") as server:
+        server.wait_until_ready()
+        with server.connect() as leaver:
+            leaver.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1")
+            server.wait_for(lambda: "in_flight 1" in httpx.get(server.url + "/metrics").text, "running")
+        server.terminate()
+        server.wait_for(lambda: server.status("/") == 0, "closed")
+        (tmp_path / "go").touch()
+        assert server.wait() == 0
+    assert (tmp_path / "written").exists()
+
+
+def test_a_run_that_outlasts_the_drain_is_given_up_and_told(tmp_path: Path) -> None:
+    (tmp_path / "score.py").write_text("import time\ndef init():\n    pass\ndef run(data):\n    time.sleep(600)\n")
+    with scoring_process(tmp_path, "--entry-script", "score.py", "--drain-seconds", "1") as server:
+        server.wait_until_ready()
+        with server.connect() as waiting:
+            waiting.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1")
+            server.wait_for(lambda: "in_flight 1" in httpx.get(server.url + "/metrics").text, "running")
+            began = time.monotonic()
+            server.terminate()
+            assert server.wait() == 0
+        assert time.monotonic() - began < 10
+        assert "1 connections did not finish in the time to drain" in server.output
+
+
 def test_a_run_that_never_ends_does_not_keep_the_process_past_its_drain(tmp_path: Path) -> None:
     (tmp_path / "score.py").write_text("import time\ndef init():\n    pass\ndef run(data):\n    time.sleep(600)\n")
     with scoring_process(

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 import uvloop
-from scoring_server.connection import Connection, Shared
+from scoring_server.connection import Shared
 from scoring_server.exchange import Request, Response
 from scoring_server.limits import Limits
+from scoring_server.listener import Server, bind, configuration
 
 LIMITS = Limits(body_bytes=200_000, head_seconds=0.4, body_seconds=0.4, idle_seconds=0.4, write_seconds=0.4)
 GET = b"GET /echo HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -75,8 +76,9 @@ class Client:
 
 
 class Door:
-    def __init__(self, application: Echo, shared: Shared, port: int) -> None:
+    def __init__(self, application: Echo, shared: Shared, loop: asyncio.AbstractEventLoop, port: int) -> None:
         self.application = application
+        self.loop = loop
         self.shared = shared
         self._port = port
         self._clients: list[asyncio.StreamWriter] = []
@@ -90,7 +92,7 @@ class Door:
         for writer in self._clients:
             writer.close()
         async with asyncio.timeout(20):
-            while self.shared.open:  # noqa: ASYNC110  connections end one by one
+            while self.shared.connections:  # noqa: ASYNC110  connections end one by one
                 await asyncio.sleep(0.01)
 
 
@@ -101,26 +103,18 @@ async def door(limits: Limits = LIMITS) -> AsyncIterator[Door]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     application = Echo()
-
-    async def start() -> tuple[Shared, asyncio.AbstractServer, int]:
-        shared = Shared(application, limits, loop)
-        server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", 0)
-
-        def sweep() -> None:
-            shared.sweep()
-            loop.call_later(0.05, sweep)
-
-        sweep()
-        return shared, server, server.sockets[0].getsockname()[1]
-
-    shared, server, port = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(start(), loop))
-    opened = Door(application, shared, port)
+    server = Server(configuration(application, drain_seconds=1), limits, lame_duck_seconds=0, sweep_seconds=0.05)
+    sock = bind("127.0.0.1", 0)
+    serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[sock]), loop)
+    await asyncio.to_thread(server.accepting.wait)
+    opened = Door(application, server.server_state, loop, sock.getsockname()[1])
     try:
         yield opened
     finally:
         # Before the loop: uvloop's close() waits for ever for transports that are still open.
         await opened.close()
-        loop.call_soon_threadsafe(server.close)
+        server.should_exit = True
+        await asyncio.wrap_future(serving)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -229,9 +223,9 @@ async def test_who_does_not_read_the_answer_is_cut_off() -> None:
         client.send(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         async with asyncio.timeout(20):
-            while not opened.shared.open:  # noqa: ASYNC110
+            while not opened.shared.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            while opened.shared.open:  # noqa: ASYNC110
+            while opened.shared.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -352,7 +346,7 @@ async def test_a_client_that_leaves_harms_nobody() -> None:
             while len(opened.application.seen) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         leaver.writer.transport.abort()
-        opened.shared.loop.call_soon_threadsafe(opened.application.gate.set)
+        opened.loop.call_soon_threadsafe(opened.application.gate.set)
         assert await stayer.response() == (200, b"gated")
 
 

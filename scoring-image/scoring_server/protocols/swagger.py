@@ -52,23 +52,35 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Documents:
-    """The documents by version; `get` knows the aliases."""
+class Described:
+    """Of what a description is made: the service, and the schemas of what it takes and gives."""
 
+    service: Service
+    request: Document
+    answer: Document
+    several_models: bool = False
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents by version; `get` knows the aliases. `described` is what they, and others, are made of."""
+
+    described: Described
     by_version: Mapping[str, Document] = field(default_factory=dict)
 
     def get(self, version: str) -> Document | None:
         return self.by_version.get(ALIASES.get(version, ""))
 
 
-def documents(service: Service, request: Document, answer: Document, own: Mapping[str, Document]) -> Documents:
+def documents(described: Described, own: Mapping[str, Document]) -> Documents:
     """All versions; `own` are the user's files by version."""
+    service, request, answer = described.service, described.request, described.answer
     made = {
         "2": version_2(service, request, answer),
         "3": version_3(service, request, answer),
         "3.1": {**version_3(service, request, answer), "openapi": "3.1.0"},
     }
-    return Documents({**made, **own})
+    return Documents(described, {**made, **own})
 
 
 def version_2(service: Service, request: Document, answer: Document) -> Document:
