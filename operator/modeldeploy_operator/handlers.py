@@ -8,6 +8,7 @@ the same (decision 0001).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -90,6 +91,7 @@ class Listener:
         self._login = login
         self._namespaces = tuple(namespaces)
         self._stop = threading.Event()
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread = threading.Thread(target=self._listen, name="kopf", daemon=True)
         self.starts = 0
 
@@ -100,6 +102,10 @@ class Listener:
     def stop(self, seconds: float) -> None:
         """End, and wait for that at most so long."""
         self._stop.set()
+        with contextlib.suppress(RuntimeError):  # its loop may be closed already
+            if (running := self._running) is not None:
+                loop, ended = running
+                loop.call_soon_threadsafe(ended.set)
         self._thread.join(seconds)
 
     def _listen(self) -> None:
@@ -115,11 +121,16 @@ class Listener:
             pause = min(2 * pause, longest)
 
     async def _operator(self) -> None:
+        # An event of this loop: for a threading.Event kopf would keep a thread that outlives its failure.
+        ended = asyncio.Event()
+        self._running = (asyncio.get_running_loop(), ended)
+        if self._stop.is_set():
+            return
         await kopf.operator(
             registry=registry(self._tell, self._login),
             settings=settings(),
             standalone=True,
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
-            stop_flag=self._stop,
+            stop_flag=ended,
         )

@@ -83,8 +83,9 @@ async def serve(stack: AsyncExitStack, app: web.Application, port: int) -> int:
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, None, port)
     await site.start()
-    bound: int = runner.addresses[0][1]
-    return bound
+    # With port 0 the families get different ones: IPv4's, where there is one.
+    bound: tuple[str, int] = min(runner.addresses, key=lambda address: ":" in address[0])
+    return bound[1]
 
 
 def _answer(causes: list[str]) -> web.Response:

@@ -67,6 +67,7 @@ class SmallApiServer:
         self._changed = asyncio.Event()
         self._streams: set[web.Request] = set()
         self._orders: dict[int, asyncio.Queue[Any]] = {}
+        self.pages: dict[str, Document] = {}
         self.url = ""
 
     # ---- state
@@ -146,6 +147,8 @@ class SmallApiServer:
         elif refusal is not None:
             self.answers.remove(refusal)
             return _status(refusal.status, refusal.reason, refusal.message)
+        if request.path in self.pages:
+            return web.json_response(self.pages[request.path])
         match call.verb:
             case "watch":
                 return await self._watch(request, call)
