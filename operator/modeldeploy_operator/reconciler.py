@@ -6,6 +6,8 @@ pure functions, and everything that touches the world goes through a port.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from modeldeploy_operator.api.v1alpha1 import ModelDeployment
 from modeldeploy_operator.core import decide, report
 from modeldeploy_operator.core.decide import Action, Apply, Delete, Scale
-from modeldeploy_operator.core.documents import Document, Key
+from modeldeploy_operator.core.documents import CONFIG_MAP, NETWORK_POLICY, SERVICE_ACCOUNT, Document, Key, key_of
 from modeldeploy_operator.core.facts import Credentials, Facts, Images, Observed, ResolvedModel, ScoringCode, Wish
 from modeldeploy_operator.errors import ReconcileError, Stalled, Unavailable, Waiting
 from modeldeploy_operator.registry.port import ModelRegistry
@@ -25,6 +27,8 @@ from modeldeploy_operator.store import uid_of
 from modeldeploy_operator.targets.port import Port, Renderer
 
 log = structlog.get_logger(__name__)
+
+NEEDED_BY_PODS = (SERVICE_ACCOUNT, CONFIG_MAP, NETWORK_POLICY)
 
 REFUSED_SECONDS = 300.0
 """What the API server refuses may be mended where no watch can see it: a role, a policy, a webhook."""
@@ -199,20 +203,21 @@ class Reconciler:
     async def _act(
         self, deployment: ModelDeployment, desired: Sequence[Document], observed: Observed
     ) -> ReconcileError | None:
-        """Do what must be done. One refusal does not keep the rest from being done, an absent API server does."""
+        """Do what must be done. One refusal does not keep the rest from being done; an absent API server does."""
         port = self._steps.port
         try:
             actions = decide.decide(desired, observed, deployment.metadata.uid, port.managed_kinds)
         except ReconcileError as error:
             return error
         first: ReconcileError | None = None
-        for action in actions:
-            try:
-                await self._do(action)
-            except Unavailable as error:
-                return first or error
-            except ReconcileError as error:
-                first = first or error
+        for _, group in itertools.groupby(sorted(actions, key=_turn), _turn):
+            for outcome in await asyncio.gather(*map(self._do, group), return_exceptions=True):
+                if isinstance(outcome, ReconcileError):
+                    first = first or outcome
+                elif isinstance(outcome, BaseException):
+                    raise outcome
+            if isinstance(first, Unavailable):
+                break
         return first
 
     async def _do(self, action: Action) -> None:
@@ -250,6 +255,19 @@ class Reconciler:
         self._parsed.pop(key, None)
         self._steps.statuses.forget(key)
         self._steps.keys.forget(key.namespace, key.name)
+
+
+def _turn(action: Action) -> int:
+    """What goes together: what pods refer to; everything else that should be; what should not; replicas, last."""
+    match action:
+        case Apply(document=document):
+            return 0 if key_of(document).kind in NEEDED_BY_PODS else 1
+        case Delete():
+            return 2
+        case Scale():
+            return 3
+        case _:
+            assert_never(action)
 
 
 _SUSPENDED = Waiting("Suspended", "spec.suspend is true.")

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from modeldeploy_operator.core.documents import AUTOSCALER, DEPLOYMENT, MODEL_DEPLOYMENT, SERVICE, Document, Key
+from modeldeploy_operator.core.documents import (
+    AUTOSCALER,
+    DEPLOYMENT,
+    MODEL_DEPLOYMENT,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Document,
+    Key,
+)
 from modeldeploy_operator.core.facts import Images
 from modeldeploy_operator.errors import ReconcileError, Stalled, Unavailable, Waiting
 from modeldeploy_operator.reconciler import REFUSED_SECONDS, Reconciler, Steps, Verdict
 from modeldeploy_operator.statuses import Statuses
+from modeldeploy_operator.targets.aks.code import scoring_code
 from modeldeploy_operator.targets.aks.render import AksRenderer
 
 from tests.operator.recording import (
@@ -160,10 +169,25 @@ async def test_one_refusal_does_not_keep_the_rest_from_being_done() -> None:
 
 async def test_an_api_server_that_is_away_ends_the_pass_and_is_tried_again() -> None:
     world = World()
-    world.port.refusals[SERVICE] = Unavailable("ApiServerUnavailable", "gone")
+    world.port.refusals[SERVICE_ACCOUNT] = Unavailable("ApiServerUnavailable", "gone")
     verdict = await world.a_pass()
-    assert world.port.calls[-1] == ("create", "Service")
+    assert world.port.calls == [("create", "ServiceAccount")]
     assert verdict.failed
+
+
+async def test_a_bug_in_one_action_is_found_out_after_the_others_have_ended() -> None:
+    world = World()
+    world.port.refusals[SERVICE] = ZeroDivisionError("bug")
+    assert (await world.a_pass()).result == "error"
+    assert ("create", "PodDisruptionBudget") in world.port.calls
+
+
+async def test_what_pods_refer_to_is_there_before_they_are() -> None:
+    world = World(code=FixedCode(scoring_code("score.py", {"score.py": ""})))
+    await world.a_pass()
+    made = [kind for _, kind in world.port.calls]
+    assert set(made[:2]) == {"ServiceAccount", "ConfigMap"}
+    assert "Deployment" in made[2:]
 
 
 async def test_a_refusal_that_names_a_time_is_tried_again_at_that_time() -> None:
