@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -305,10 +307,14 @@ def test_a_run_whose_client_has_left_is_finished_before_the_end(tmp_path: Path) 
     with scoring_process(tmp_path, "--entry-script", "score.py") as server:
         server.wait_until_ready()
         with server.connect() as leaver:
+            # Closed with a reset: after an ordinary end the client might still read, and its connection stays.
+            leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             leaver.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1")
             server.wait_for(lambda: "in_flight 1" in httpx.get(server.url + "/metrics").text, "running")
         server.terminate()
         server.wait_for(lambda: server.status("/") == 0, "closed")
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(timeout=1)
         (tmp_path / "go").touch()
         assert server.wait() == 0
     assert (tmp_path / "written").exists()
