@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_server import errors
@@ -54,6 +55,16 @@ def test_any_document_is_arrays_or_an_input_error(document: Any, signature: Sign
 def test_any_bytes_are_a_document_or_an_input_error(body: bytes) -> None:
     with suppress(errors.InputInvalid):
         assert sum(key in tabular.PAYLOADS for key in tabular.parse(body)) == 1
+
+
+def test_a_number_beyond_the_inputs_type_is_an_input_error() -> None:
+    signature = SIGNATURES[0]
+    with pytest.raises(errors.InputInvalid) as caught:
+        tabular.feeds(tabular.parse(b'{"data": [[1, 2, 3.5e38]]}'), signature)
+    assert str(caught.value) == (
+        f"Input {signature.inputs[0]} cannot be made of this data: every value must be from -3.4028234663852886e+38"
+        " to 3.4028234663852886e+38."
+    )
 
 
 def test_nesting_beyond_reason_is_an_input_error() -> None:

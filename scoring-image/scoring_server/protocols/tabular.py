@@ -186,7 +186,12 @@ def _array(values: Any, tensor: Tensor) -> Array:
 
 def _typed(values: Any, dtype: str) -> Array:
     if dtype.startswith("float"):
-        return np.asarray(values, dtype=dtype)
+        try:
+            # An infinity in place of a large number would be scored without a word.
+            with np.errstate(over="raise"):
+                return np.asarray(values, dtype=dtype)
+        except FloatingPointError:
+            raise OverflowError(f"every value must be from {np.finfo(dtype).min} to {np.finfo(dtype).max}") from None
     array = np.asarray(values) if dtype != "object" else np.asarray(values, dtype=object)
     if dtype == "object":
         if not all(type(value) is str for value in array.flat):
