@@ -12,11 +12,16 @@ NAT_CHAIN = "DEVCLUSTER-POSTROUTING"
 PREFIXES = ("KUBE-", "CNI-", "DEVCLUSTER-")
 
 
-def setup(bridge: str, cluster_cidr: str) -> str:
-    """For `iptables-restore --noflush`: pods reach the host, each other and the world, whatever FORWARD's policy."""
+def setup(bridge: str, cluster_cidr: str, service_cidr: str) -> str:
+    """For `iptables-restore --noflush`: pods reach the host, each other and the world, whatever FORWARD's policy.
+
+    A Service that kube-proxy has not programmed yet refuses connections. They would leave the machine otherwise, and
+    where something out there answers for every address, a client takes its answer for the Service's.
+    """
     return f"""\
 *filter
 :{FILTER_CHAIN} - [0:0]
+-A {FILTER_CHAIN} -i {bridge} -d {service_cidr} -j REJECT
 -A {FILTER_CHAIN} -i {bridge} -j ACCEPT
 -A {FILTER_CHAIN} -o {bridge} -j ACCEPT
 -I FORWARD 1 -j {FILTER_CHAIN}

@@ -97,7 +97,10 @@ def prepare_network(current: Settings) -> None:
     for name, value in NEEDED_SYSCTLS.items():
         Path("/proc/sys", name).write_text(value)
     if f":{iptables.FILTER_CHAIN} " not in _run(["iptables-save"]):
-        _run(["iptables-restore", "--noflush"], iptables.setup(settings.BRIDGE, settings.CLUSTER_CIDR))
+        _run(
+            ["iptables-restore", "--noflush"],
+            iptables.setup(settings.BRIDGE, settings.CLUSTER_CIDR, settings.SERVICE_CIDR),
+        )
 
 
 def end_pods(current: Settings, progress: Progress) -> None:

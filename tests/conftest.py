@@ -24,6 +24,21 @@ def kubeconfig() -> str:
     return str(own)
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def operator(kubeconfig: str, shared_folder: Path) -> None:
+    """The chart with its CRDs on the shared cluster, installed once in a run by whichever worker comes first."""
+    from tests.e2e import install
+
+    install.once(kubeconfig, shared_folder)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
     """With CI=true a skipped test is a failed one: on a machine that has everything nothing may be left out."""

@@ -90,7 +90,7 @@ def test_a_machine_without_our_chains_needs_no_removal() -> None:
 
 
 def test_what_we_set_up_is_removed_again() -> None:
-    setup = iptables.setup("mdc0", "10.244.0.0/16")
+    setup = iptables.setup("mdc0", "10.244.0.0/16", "10.96.0.0/16")
     saved = setup.replace("-I FORWARD 1", "-A FORWARD").replace("-I INPUT 1", "-A INPUT")
     removal = iptables.removal(saved)
     added = [line for line in saved.splitlines() if line.startswith("-A ") and not iptables.ours(line.split()[1])]

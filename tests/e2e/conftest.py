@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -28,30 +27,9 @@ def kube(kubeconfig: str) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this run see."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session")
-def run(shared: Path) -> str:
+def run(shared_folder: Path) -> str:
     """A name of this test run, the same in all its workers."""
-    file = shared / "run"
-    with install.exclusively(shared / "run.lock"):
-        if not file.exists():
-            file.write_text(secrets.token_hex(4))
-        return file.read_text()
-
-
-@pytest.fixture(scope="session")
-def operator(kube: Kube, shared: Path, run: str) -> None:
-    """The chart, installed once in a run by whichever worker comes first."""
-    done = shared / "installed"
-    with install.exclusively(shared / "install.lock"):
-        if not done.exists():
-            install.install(kube, run=run)
-            done.touch()
+    return install.run_name(shared_folder)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -38,11 +39,31 @@ def _helm() -> str:
 
 
 @contextmanager
-def exclusively(lock: Path) -> Iterator[None]:
+def _exclusively(lock: Path) -> Iterator[None]:
     """One process at a time: the workers of a run share the cluster."""
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def run_name(shared: Path) -> str:
+    """A name of this test run, the same in all its workers. `shared` is a folder that they all see."""
+    file = shared / "run"
+    with _exclusively(shared / "run.lock"):
+        if not file.exists():
+            file.write_text(secrets.token_hex(4))
+        return file.read_text()
+
+
+def once(kubeconfig: str, shared: Path) -> None:
+    """Install the chart unless another worker of this run has done so."""
+    done = shared / "installed"
+    with _exclusively(shared / "install.lock"):
+        if not done.exists():
+            kube = Kube(kubeconfig)
+            install(kube, run=run_name(shared))
+            kube.close()
+            done.touch()
 
 
 def install(kube: Kube, *, run: str, **values: Any) -> None:

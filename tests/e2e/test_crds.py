@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 from modeldeploy_operator.api import crd
 
-from tests.e2e.install import ROOT
 from tests.e2e.kube import Document, Kube
 from tests.e2e.refusals import DEPLOYMENT, IMMUTABLE, RULES, SCHEMA, VERSION, changed, deployment, version
 
@@ -42,13 +40,8 @@ def created(kube: Kube, document: Document) -> Document:
 
 
 @pytest.fixture(scope="session")
-def crds(kube: Kube) -> None:
-    """The CRDs as they are in this checkout. They stay: other tests and the release use them too."""
-    for file in sorted((ROOT / "crds").glob("*.yaml")):
-        wanted = yaml.safe_load(file.read_text())
-        found = kube.get("CustomResourceDefinition", None, wanted["metadata"]["name"])
-        if found is None or found["spec"]["versions"][0]["schema"] != wanted["spec"]["versions"][0]["schema"]:
-            kube.apply(wanted)
+def crds(kube: Kube, operator: None) -> None:
+    """The CRDs of this checkout, as the chart installs them. Two writers at once would fail its installation."""
     for good in (DEPLOYMENT, VERSION):
         _wait_served(kube, good)
 

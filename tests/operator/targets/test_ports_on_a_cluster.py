@@ -57,7 +57,7 @@ class ClusterStage:
 
 
 @pytest.fixture
-async def server(kubeconfig: str) -> AsyncIterator[ApiServer]:
+async def server(kubeconfig: str, operator: None) -> AsyncIterator[ApiServer]:
     async def configure() -> Any:
         return await access.configuration({"KUBECONFIG": kubeconfig})
 
