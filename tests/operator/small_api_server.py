@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +20,8 @@ from kubernetes.aio.client.configuration import Configuration
 from modeldeploy_operator.apiserver import ApiServer, Patience, item_path
 from modeldeploy_operator.core.documents import Document, Key, Kind
 
-IMPATIENT = Patience(connect=1.0, answer=1.0, page=1.0, silence=0.4)
+IMPATIENT = Patience(connect=1.0, answer=1.0, page=1.0, silence=30.0)
+SOON_STALLED = replace(IMPATIENT, silence=0.4)
 
 
 @dataclass

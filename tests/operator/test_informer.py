@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from modeldeploy_operator.apiserver import Patience
 from modeldeploy_operator.core.documents import CONFIG_MAP, POD, Document, Key
 from modeldeploy_operator.informer import Informer, Scope, Selector, Store, Timing
 
 from tests.operator.eventually import until
-from tests.operator.small_api_server import SmallApiServer, connected, running
+from tests.operator.small_api_server import IMPATIENT, SOON_STALLED, SmallApiServer, connected, running
 
 PODS = Scope(POD)
 QUICK = Timing(pause=0.01, longest_pause=0.05)
@@ -43,8 +43,10 @@ def _version(document: Document | None) -> str | None:
 
 
 @asynccontextmanager
-async def informing(server: SmallApiServer, scope: Scope = PODS, store: Store | None = None) -> AsyncIterator[World]:
-    async with running(server), connected(server) as client:
+async def informing(
+    server: SmallApiServer, scope: Scope = PODS, store: Store | None = None, patience: Patience = IMPATIENT
+) -> AsyncIterator[World]:
+    async with running(server), connected(server, patience) as client:
         store = store or Store([POD, CONFIG_MAP])
         told: list[tuple[str | None, str | None]] = []
         informer = Informer(
@@ -135,7 +137,7 @@ async def test_an_error_event_of_500_is_tried_again_and_at_its_second_time_lists
 async def test_a_silent_watch_is_given_up_and_the_gap_is_found() -> None:
     server = SmallApiServer()
     server.put(POD, "a")
-    async with informing(server) as world:
+    async with informing(server, patience=SOON_STALLED) as world:
         await world.watching()
         server.mute = True
         server.put(POD, "b")
@@ -147,7 +149,7 @@ async def test_a_silent_watch_is_given_up_and_the_gap_is_found() -> None:
 async def test_bookmarks_keep_a_quiet_watch_alive_and_move_its_place() -> None:
     server = SmallApiServer()
     server.put(POD, "a")
-    async with informing(server) as world:
+    async with informing(server, patience=SOON_STALLED) as world:
         await world.watching()
         for _ in range(8):
             await asyncio.sleep(0.1)
@@ -231,7 +233,7 @@ async def test_an_api_server_that_was_away_is_found_again_and_its_absence_is_no_
         server.order("cut")
         calls = len(server.calls)
         await world.until(lambda: len(server.calls) >= calls + 6)
-        assert world.informer.silence(time.monotonic()) < 0.3
+        assert world.informer.pulse.unanswered > world.informer.pulse.data
         server.put(POD, "b")
         server.away = False
         await world.until(lambda: world.names() == {"a", "b"})

@@ -110,6 +110,9 @@ async def test_new_trouble_is_told_by_one_event() -> None:
     await world.bring(status())
     await world.bring(status(reason="ScriptInvalid", also=["Stalled"]))
     await world.bring(status(reason="ScriptInvalid", also=["Stalled"], replicas=1))
+    world.time = 9.0
+    await world.bring(status(reason="ScriptInvalid", also=["Stalled"], replicas=1))
+    assert world.written == 3
     assert [(found["type"], found["reason"], found["message"]) for found in world.writer.events] == [
         ("Warning", "ScriptInvalid", "ScriptInvalid")
     ]

@@ -52,6 +52,15 @@ def test_every_wish_is_answered_by_one_look_that_begins_after_it(steps: list[tup
         assert schedule.next_due() == min(free, default=None)
 
 
+def test_a_wish_that_was_brought_forward_is_not_answered_twice() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.add("a", 20.0)
+    schedule.add("a", 5.0)
+    assert schedule.take(5.0) == "a"
+    schedule.done("a")
+    assert schedule.take(30.0) is None
+
+
 @pytest.mark.parametrize(
     ("failures", "low", "high"),
     [
