@@ -30,9 +30,6 @@ APPLY = "application/apply-patch+yaml"
 """Server-side apply; JSON is YAML."""
 MERGE = "application/merge-patch+json"
 
-RELOAD_AFTER = 5.0
-"""Seconds between two attempts to read the credentials again, after the API server no longer takes them."""
-
 
 class ApiServerError(Exception):
     """A call that brought no result."""
@@ -55,12 +52,17 @@ class NoAnswer(ApiServerError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds. A watch may be silent for `silence`: bookmarks come each minute at the latest."""
+    """How long to wait, in seconds.
+
+    A watch may be silent for `silence`: bookmarks come each minute at the latest. `reload` lies between two attempts to
+    read the credentials again when the API server no longer takes them.
+    """
 
     connect: float = 3.0
     answer: float = 10.0
     page: float = 30.0
     silence: float = 70.0
+    reload: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class ApiServer:
         async with self._loading:
             now = asyncio.get_running_loop().time()
             if self._line is not None:
-                if now - self._loaded_at < RELOAD_AFTER:
+                if now - self._loaded_at < self.patience.reload:
                     return self._line
                 self._retired.append(self._line)
             while len(self._retired) > 2:
