@@ -23,6 +23,7 @@ from modeldeploy_operator.core.documents import MODEL_DEPLOYMENT, MODEL_VERSION,
 log = structlog.get_logger(__name__)
 
 RESTART_SECONDS = (1.0, 30.0)
+"""The pause before kopf is started again, and the longest that it grows to."""
 
 Tell = Callable[[Kind, Document], None]
 """Told of every object that kopf hears of; called on kopf's thread."""
@@ -86,10 +87,13 @@ def registry(tell: Tell, login: Login) -> kopf.OperatorRegistry:
 class Listener:
     """kopf on its thread, started again whenever it ends before `stop`."""
 
-    def __init__(self, tell: Tell, login: Login, namespaces: Sequence[str]) -> None:
+    def __init__(
+        self, tell: Tell, login: Login, namespaces: Sequence[str], restart: tuple[float, float] = RESTART_SECONDS
+    ) -> None:
         self._tell = tell
         self._login = login
         self._namespaces = tuple(namespaces)
+        self._restart = restart
         self._stop = threading.Event()
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread = threading.Thread(target=self._listen, name="kopf", daemon=True)
@@ -109,7 +113,7 @@ class Listener:
         self._thread.join(seconds)
 
     def _listen(self) -> None:
-        pause, longest = RESTART_SECONDS
+        pause, longest = self._restart
         while not self._stop.is_set():
             self.starts += 1
             try:

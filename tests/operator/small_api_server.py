@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 from modeldeploy_operator.apiserver import ApiServer, Patience, item_path
-from modeldeploy_operator.core.documents import Document, Key, Kind
+from modeldeploy_operator.core.documents import MODEL_DEPLOYMENT, MODEL_VERSION, Document, Key, Kind
 
 IMPATIENT = Patience(connect=1.0, answer=1.0, page=1.0, silence=30.0)
 SOON_STALLED = replace(IMPATIENT, silence=0.4)
@@ -103,6 +103,20 @@ class SmallApiServer:
         self.objects[path] = copy.deepcopy(document)
         self._events.append((self.version, what, path, copy.deepcopy(document)))
         self._changed.set()
+
+    def tell_kinds(self) -> None:
+        """Serve as much of discovery as kopf waits for."""
+        ours = [_resource(kind.plural, kind.kind, namespaced=True) for kind in (MODEL_DEPLOYMENT, MODEL_VERSION)]
+        core = [_resource("namespaces", "Namespace", namespaced=False), _resource("events", "Event", namespaced=True)]
+        crds = [_resource("customresourcedefinitions", "CustomResourceDefinition", namespaced=False)]
+        groups = []
+        for name, version, resources in (("modeldeploy.dev", "v1alpha1", ours), ("apiextensions.k8s.io", "v1", crds)):
+            told = {"groupVersion": f"{name}/{version}", "version": version}
+            groups.append({"name": name, "versions": [told], "preferredVersion": told})
+            self.pages[f"/apis/{name}/{version}"] = {"groupVersion": f"{name}/{version}", "resources": resources}
+        self.pages["/apis"] = {"kind": "APIGroupList", "groups": groups}
+        self.pages["/api"] = {"kind": "APIVersions", "versions": ["v1"]}
+        self.pages["/api/v1"] = {"groupVersion": "v1", "resources": core}
 
     # ---- faults
 
@@ -286,6 +300,11 @@ _PLURALS = (
     "pods", "configmaps", "secrets", "services", "deployments", "modeldeployments", "modelversions", "leases",
     "replicasets", "serviceaccounts", "horizontalpodautoscalers", "poddisruptionbudgets", "networkpolicies",
 )  # fmt: skip
+
+
+def _resource(plural: str, kind: str, *, namespaced: bool) -> Document:
+    verbs = ["get", "list", "watch", "patch"]
+    return {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced, "verbs": verbs}
 
 
 async def _send(response: web.StreamResponse, event: Any) -> None:

@@ -16,28 +16,11 @@ from modeldeploy_operator.handlers import EndlessBackoffs, Listener
 from tests.operator.eventually import until
 from tests.operator.small_api_server import SmallApiServer, running
 
-VERBS = ["get", "list", "watch", "patch"]
-
-
-def _resource(plural: str, kind: str, *, namespaced: bool) -> Document:
-    return {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced, "verbs": VERBS}
-
 
 @pytest.fixture
 async def server() -> AsyncIterator[SmallApiServer]:
-    """With as much of discovery as kopf waits for."""
     async with running(SmallApiServer()) as server:
-        ours = [_resource(kind.plural, kind.kind, namespaced=True) for kind in (MODEL_DEPLOYMENT, MODEL_VERSION)]
-        core = [_resource("namespaces", "Namespace", namespaced=False), _resource("events", "Event", namespaced=True)]
-        crds = [_resource("customresourcedefinitions", "CustomResourceDefinition", namespaced=False)]
-        groups = []
-        for name, version, resources in (("modeldeploy.dev", "v1alpha1", ours), ("apiextensions.k8s.io", "v1", crds)):
-            told = {"groupVersion": f"{name}/{version}", "version": version}
-            groups.append({"name": name, "versions": [told], "preferredVersion": told})
-            server.pages[f"/apis/{name}/{version}"] = {"groupVersion": f"{name}/{version}", "resources": resources}
-        server.pages["/apis"] = {"kind": "APIGroupList", "groups": groups}
-        server.pages["/api"] = {"kind": "APIVersions", "versions": ["v1"]}
-        server.pages["/api/v1"] = {"groupVersion": "v1", "resources": core}
+        server.tell_kinds()
         yield server
 
 
@@ -51,7 +34,7 @@ def listening(server: SmallApiServer) -> Iterator[tuple[Listener, list[str]]]:
     async def login() -> tuple[str, object]:
         return server.url, access.session(Configuration(host=server.url))
 
-    listener = Listener(tell, login, namespaces=())  # type: ignore[arg-type]
+    listener = Listener(tell, login, namespaces=(), restart=(0.05, 0.1))  # type: ignore[arg-type]
     listener.start()
     try:
         yield listener, told
@@ -71,8 +54,7 @@ async def test_what_is_there_and_what_comes_is_told_and_nothing_is_written(serve
     assert {call.method for call in server.calls} == {"GET"}
 
 
-async def test_an_error_that_ends_kopf_starts_it_again(server: SmallApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "RESTART_SECONDS", (0.05, 0.1))
+async def test_an_error_that_ends_kopf_starts_it_again(server: SmallApiServer) -> None:
     with listening(server) as (listener, told):
         await until(lambda: server.watching == 2, seconds=20)
         server.order({"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "etcd"}})
