@@ -219,6 +219,7 @@ def healed_within(kube: Kube, namespace: str, name: str, *, seconds: float, sinc
 
     kube.wait("the Service is made again", again, namespace=install.NAMESPACE, seconds=60, poll=0.1)
     taken = time.monotonic() - began
+    print(f"healed after {taken:.1f} s")
     assert taken <= seconds, f"healed after {taken:.1f} s\n{install.log_tail(kube)}"
 
 
