@@ -6,6 +6,7 @@ It stands on a kubeconfig and knows nothing of the product but the names of its 
 from __future__ import annotations
 
 import json
+import secrets
 import ssl
 import threading
 import time
@@ -271,6 +272,7 @@ class Kube:
         version = self.call("GET", self.path(kind, namespace), params=selector)["metadata"]["resourceVersion"]
         seen: list[Document] = []
         trouble: list[str] = []
+        mark = secrets.token_hex(4)
         started = threading.Event()
 
         def follow() -> None:
@@ -284,7 +286,7 @@ class Kube:
                         trouble.append(line)
                         return
                     seen.append(event["object"])
-                    if END_MARK in event["object"]["metadata"].get("annotations", {}):
+                    if event["object"]["metadata"].get("annotations", {}).get(END_MARK) == mark:
                         return
                 trouble.append("the watch ended early")
 
@@ -292,7 +294,7 @@ class Kube:
         thread.start()
         assert started.wait(10), "the watch did not start"
         yield seen
-        self.patch(kind, namespace, name, {"metadata": {"annotations": {END_MARK: "true"}}})
+        self.patch(kind, namespace, name, {"metadata": {"annotations": {END_MARK: mark}}})
         thread.join(10)
         assert not thread.is_alive(), "the watch did not deliver the mark at its end"
         assert not trouble, trouble

@@ -112,12 +112,16 @@ def test_the_operator_has_exactly_the_rights_that_it_uses(
     _meet_strangers(kube, namespace, shelf)
 
     requests = log.requests()
-    forbidden = [r for r in requests if r.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
-    assert forbidden == [], "\n".join(sorted({audit.told(request) for request in forbidden}))
+    _none_is_forbidden(requests)
     used = Counter(right for request in requests for right in audit.rights(request))
     spare = granted(kube) - set(used)
     missing = set(used) - granted(kube)
     assert (sorted(spare), sorted(missing)) == ([], []), f"used: {sorted(used.items())}"
+
+
+def _none_is_forbidden(requests: list[Document]) -> None:
+    forbidden = [r for r in requests if r.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
+    assert forbidden == [], "\n".join(sorted({audit.told(request) for request in forbidden}))
 
 
 def _start_without_a_lease(kube: Kube) -> None:
@@ -168,3 +172,20 @@ def _meet_strangers(kube: Kube, namespace: str, shelf: Shelf) -> None:
         now = kube.must_get(document["kind"], namespace, metadata["name"])
         assert now["metadata"]["uid"] == metadata["uid"]
         assert not now["metadata"].get("ownerReferences"), document["kind"]
+
+
+def test_a_watched_namespace_needs_no_right_outside_it(
+    kube: Kube, operator: None, run: str, namespace: str, shelf: Shelf
+) -> None:
+    try:
+        install.install(kube, run=run, watchNamespaces=[namespace], rbac={"aggregate": False})
+        assert kube.get("ClusterRole", None, install.OPERATOR) is None
+        log = audit.from_now_on(kube.kubeconfig)
+        entry = specs.model("rain", shelf.put("rain.onnx", classifier(1.5)))
+        kube.apply(specs.model_deployment(namespace, "alone", [entry], code=specs.echo("x")))
+        kube.wait_ready(namespace, "alone")
+        requests = log.requests()
+        _none_is_forbidden(requests)
+        assert {r["objectRef"].get("namespace") for r in requests} == {namespace, install.NAMESPACE}
+    finally:
+        install.install(kube, run=run)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import install, specs
+from tests.e2e import install, outage, specs
 from tests.e2e.client import Client
 from tests.e2e.kube import Document, Kube, condition
 from tests.e2e.sources import Shelf, classifier, digest
@@ -155,6 +155,7 @@ def test_a_script_that_raises_in_init(
 @pytest.fixture
 def image(kube: Kube) -> Iterator[str]:
     """The name of an image that is nowhere yet."""
+    outage.need_own_node(kube)
     name = f"localhost/e2e-{secrets.token_hex(4)}:1"
     yield name
     _ctr(kube, "rm", name, check=False)
@@ -226,8 +227,9 @@ def test_a_quota_that_forbids_reading_the_source(kube: Kube, namespace: str, she
 
 
 @pytest.fixture
-def volume_folder() -> Iterator[Path]:
+def volume_folder(kube: Kube) -> Iterator[Path]:
     """A folder on this machine that pods may read, unlike pytest's own."""
+    outage.need_own_node(kube)
     folder = Path(tempfile.mkdtemp(prefix="modeldeploy-e2e-"))
     os.chmod(folder, 0o755)
     yield folder
