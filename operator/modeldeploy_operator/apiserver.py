@@ -99,16 +99,35 @@ class _Line:
     session: aiohttp.ClientSession
 
 
+@dataclass(frozen=True)
+class Concurrency:
+    """How many calls run at once; watches come on top.
+
+    More than a few only make each of them slower, and with them those of everybody else. `apart` names resources that
+    have their own, smaller number, because the API server makes one after the other of them: a crowd of those must not
+    take the turns of all others.
+    """
+
+    calls: int = 8
+    apart: Mapping[str, int] = field(default_factory=dict)
+
+
 class ApiServer:
-    """One pool of connections. At most `concurrency` calls run at once; watches come on top."""
+    """One pool of connections."""
 
     def __init__(
-        self, configure: Configure, *, count: Count, patience: Patience = Patience(), concurrency: int = 32
+        self,
+        configure: Configure,
+        *,
+        count: Count,
+        patience: Patience = Patience(),
+        concurrency: Concurrency = Concurrency(),
     ) -> None:
         self._configure = configure
         self._count = count
         self.patience = patience
-        self._turn = asyncio.Semaphore(concurrency)
+        self._turn = asyncio.Semaphore(concurrency.calls)
+        self._apart = {resource: asyncio.Semaphore(calls) for resource, calls in concurrency.apart.items()}
         self._line: _Line | None = None
         self._retired: list[_Line] = []
         self._loaded_at = float("-inf")
@@ -117,7 +136,7 @@ class ApiServer:
     async def call(self, request: Request) -> Answer:
         """One request and its JSON answer."""
         limit = aiohttp.ClientTimeout(total=request.seconds or self.patience.answer, connect=self.patience.connect)
-        async with self._turn:
+        async with self._apart.get(request.resource, self._turn):
             outcome = "none"
             try:
                 response = await self._send(request, limit)

@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 
 from modeldeploy_operator import access
-from modeldeploy_operator.apiserver import ApiServer, Configure
+from modeldeploy_operator.apiserver import ApiServer, Concurrency, Configure
 from modeldeploy_operator.cluster import Cluster
 from modeldeploy_operator.core import names, writing
 from modeldeploy_operator.core.documents import (
@@ -61,6 +61,8 @@ CROWD = 50
 CROWDED_SECONDS = 30.0
 FINISH_SECONDS = 6.0
 KOPF_CONNECTIONS = 16
+CONCURRENCY = Concurrency(calls=8, apart={SERVICE.plural: 2})
+"""The API server gives out cluster IPs one by one (a lock around a write to etcd, Kubernetes 1.34)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Parts:
 def assemble(settings: Settings, configure: Configure = access.configuration) -> Parts:
     """Wire everything. Needs a running loop, makes no call."""
     metrics = Metrics()
-    server = ApiServer(configure, count=metrics.count_call)
+    server = ApiServer(configure, count=metrics.count_call, concurrency=CONCURRENCY)
     store = Store(
         (MODEL_DEPLOYMENT, MODEL_VERSION, *CHILDREN), indexed_labels=(names.DEPLOYMENT_LABEL, names.MODEL_LABEL)
     )

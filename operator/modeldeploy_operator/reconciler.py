@@ -150,7 +150,10 @@ class Reconciler:
             agenda.at(REFUSED_SECONDS)
         except Waiting as refusal:
             agenda.note(refusal)
-        return agenda.verdict(_result(facts))
+        verdict = agenda.verdict(_result(facts))
+        if verdict.after is None and not verdict.failed:
+            self._parsed.pop(key, None)  # at rest: whatever wakes it brings another version
+        return verdict
 
     async def _facts(self, deployment: ModelDeployment, agenda: _Agenda) -> Facts:
         steps = self._steps
