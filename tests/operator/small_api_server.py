@@ -63,6 +63,7 @@ class SmallApiServer:
         self.answers: list[Refusal] = []
         self.mute = False
         self.away = False
+        self.held: dict[str, asyncio.Event] = {}
         self.duplicate = False
         self._events: list[tuple[int, str, str, Document]] = []
         self._changed = asyncio.Event()
@@ -152,6 +153,8 @@ class SmallApiServer:
         body = json.loads(text) if text else None
         call = Call(request.method, request.path, dict(request.query), body, dict(request.headers))
         self.calls.append(call)
+        if (gate := self.held.get(call.path.rpartition("/")[0].rpartition("/")[2])) is not None:
+            await gate.wait()
         if self.away:
             assert request.transport is not None
             request.transport.abort()

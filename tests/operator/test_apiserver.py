@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,9 +11,19 @@ import orjson
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException
-from modeldeploy_operator.apiserver import ApiServer, NoAnswer, Refused, Request, collection_path, item_path, refusal
+from modeldeploy_operator.apiserver import (
+    ApiServer,
+    Concurrency,
+    NoAnswer,
+    Refused,
+    Request,
+    collection_path,
+    item_path,
+    refusal,
+)
 from modeldeploy_operator.core.documents import DEPLOYMENT, POD, SERVICE, Key
 
+from tests.operator.eventually import until
 from tests.operator.small_api_server import IMPATIENT, SmallApiServer, running
 
 GET = Request("get", "services", "GET", "/api/v1/namespaces/ml/services/weather")
@@ -109,6 +120,25 @@ async def test_every_call_is_counted_with_what_became_of_it() -> None:
         with pytest.raises(NoAnswer):
             await client.call(GET)
     assert counted == [("get", "services", "200"), ("get", "services", "503"), ("get", "services", "none")]
+
+
+async def test_a_crowd_of_slow_calls_takes_no_turns_of_others() -> None:
+    concurrency = Concurrency(calls=2, apart={"services": 2})
+    async with running(SmallApiServer()) as server:
+        server.put(SERVICE, "weather")
+        server.put(POD, "weather")
+        gate = server.held["services"] = asyncio.Event()
+        credentials = Credentials()
+        credentials.url = server.url
+        client = ApiServer(credentials, count=lambda *_: None, patience=IMPATIENT, concurrency=concurrency)
+        crowd = [asyncio.create_task(client.call(GET)) for _ in range(6)]
+        await until(lambda: len(server.calls) == 2)
+        pod = Request("get", "pods", "GET", "/api/v1/namespaces/ml/pods/weather")
+        await asyncio.gather(*(client.call(pod) for _ in range(4)))
+        assert [call.path.split("/")[-2] for call in server.calls] == ["services"] * 2 + ["pods"] * 4
+        gate.set()
+        await asyncio.gather(*crowd)
+        await client.close()
 
 
 @pytest.mark.parametrize(
