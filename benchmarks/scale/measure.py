@@ -43,30 +43,39 @@ async def create(fleet: Fleet, count: int) -> None:
         await asyncio.gather(*(one(number) for number in range(count)))
 
 
-async def watch(client: httpx.AsyncClient) -> AsyncIterator[dict[str, Any]]:
-    """Every change of every deployment from now on."""
-    listed = (await client.get(DEPLOYMENTS)).raise_for_status().json()
-    parameters = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"]}
-    async with client.stream("GET", DEPLOYMENTS, params=parameters, timeout=None) as answer:
-        answer.raise_for_status()
-        async for line in answer.aiter_lines():
-            yield json.loads(line)
+async def current(client: httpx.AsyncClient) -> AsyncIterator[dict[str, Any]]:
+    """Every deployment as it is and as it changes, for ever: a list and a watch, again when the watch is closed."""
+    while True:
+        answer = await client.get(DEPLOYMENTS)
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
+            continue
+        listed = answer.raise_for_status().json()
+        for document in listed["items"]:
+            yield document
+        parameters = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"]}
+        async with client.stream("GET", DEPLOYMENTS, params=parameters, timeout=None) as stream:
+            async for line in stream.aiter_lines():
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    break
+                yield event["object"]
 
 
 async def all_ready(fleet: Fleet, count: int, watching: asyncio.Event) -> None:
-    """Return once that many are Ready at their newest generation; print every tenth part."""
+    """Return once that many are Ready; print every tenth part."""
     ready: set[str] = set()
+    told = 0
     started = time.monotonic()
     async with fleet.client() as client:
-        events = watch(client)
         asyncio.get_running_loop().call_later(1, watching.set)
-        async for event in events:
-            document = event["object"]
+        async for document in current(client):
             conditions = document.get("status", {}).get("conditions", [])
             if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
                 ready.add(document["metadata"]["name"])
-            if len(ready) % max(1, count // 10) == 0 and ready:
-                print(f"  {len(ready)} Ready after {time.monotonic() - started:.1f} s", flush=True)
+            if len(ready) >= told + max(1, count // 10):
+                told = len(ready)
+                print(f"  {told} Ready after {time.monotonic() - started:.1f} s", flush=True)
             if len(ready) == count:
                 return
 
