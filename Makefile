@@ -28,8 +28,8 @@ crds: install ## Write crds/, the chart's copies and docs/api.md from the API ty
 golden: install ## Rewrite the golden files; review their diff as the specification
 	$(PY) -m tools.golden --write
 
-test-fast: install ## Every test that needs no cluster, in under a minute
-	.venv/bin/pytest -q -m "not cluster" -n 2
+test-fast: install ## What needs no cluster, without the examples, in about a minute
+	.venv/bin/pytest -q -m "not cluster and not slow" -n 2 --dist=loadgroup --ignore=tests/charts
 
 test: install ## Everything: devcluster, images, chart, the product on a real cluster
 	$(PY) -m tools.everything

@@ -97,7 +97,7 @@ def run() -> list[Part]:
         print("make test starts a devcluster, which needs root; `make test-fast` does not", file=sys.stderr)
         return [Part("root", 0, failed=1)]
     build = Background("compile and build", "build", "images")
-    parts = [tests("without a cluster", "-m", "not cluster", "-n", "2", f"--ignore={NEEDS_HELM}")]
+    parts = [tests("without a cluster", "-m", "not cluster", "-n", "2", "--dist=loadgroup", f"--ignore={NEEDS_HELM}")]
     parts.append(build.wait())
     parts.append(command("devcluster up", "up"))
     if parts[-1].failed:

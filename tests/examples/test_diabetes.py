@@ -16,7 +16,7 @@ import pytest
 
 from tests.examples.serving import EXAMPLES, Server, sample, served, train, training
 
-pytestmark = pytest.mark.xdist_group("example-diabetes")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example-diabetes")]
 
 RECORD = {"npreg": 6, "glu": 148, "bp": 72, "skin": 35, "bmi": 33.6, "ped": 0.627, "age": 50}
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.examples.serving import EXAMPLES, Server, sample, served, train, training
 
-pytestmark = pytest.mark.xdist_group("example-weather")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example-weather")]
 
 SCALER = "weather-scaler/1/scaler"
 CLASSIFIER = "support-vector-classifier/1/svc"
