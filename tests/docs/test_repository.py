@@ -23,7 +23,11 @@ def test_no_folder_of_tests_is_a_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in sorted(ROOT.glob("docs/**/*.md"))]
+    "page",
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)))
+        for page in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    ],
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\[[^\]]+\]\(([\w./:-]+)(?:#[\w-]+)?\)", page.read_text())
