@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from modeldeploy_operator.api.v1alpha1 import ModelFormat
-from modeldeploy_operator.core import names
+from modeldeploy_operator.core import containers, names
 from modeldeploy_operator.core.documents import Document
 from modeldeploy_operator.core.facts import Failure
 from modeldeploy_operator.errors import ReconcileError, Stalled, Unavailable, Waiting
@@ -24,7 +24,6 @@ PHASE = "Fetch"
 _FOR_THE_USER = {
     "SourceNotFound", "DigestMismatch", "SourceForbidden", "SourceRefused", "SourceInvalid", "OutOfMemory", "Invalid",
 }  # fmt: skip
-_PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _STUCK = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
 _CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _TAIL = 500
@@ -89,7 +88,7 @@ def attempt_number(pod: Document) -> int:
 
 def _success(pod: Document) -> Content | Failed:
     message = _terminated(pod).get("message", "")
-    report = _json(message)
+    report = containers.account(message)
     try:
         return Content(
             digest=report["digest"],
@@ -110,7 +109,7 @@ def _failure(pod: Document) -> Failed:
         reason = status.get("reason") or "PodFailed"
         return _failed(pod, reason, status.get("message") or f"The registration pod failed ({reason}).")
     message = terminated.get("message", "")
-    report = _json(message)
+    report = containers.account(message)
     if isinstance(report.get("reason"), str) and isinstance(report.get("message"), str):
         return _failed(pod, report["reason"], report["message"], report)
     code = terminated.get("exitCode")
@@ -156,7 +155,7 @@ def _stuck(pod: Document) -> Waiting | None:
     for container in pod.get("status", {}).get("containerStatuses", []):
         waiting = container.get("state", {}).get("waiting", {})
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
-        if reason in _PULL:
+        if reason in containers.NOT_PULLED:
             image = _container(pod).get("image", "")
             return Waiting("ImagePullFailed", _sentence(f"Image {image} cannot be pulled: {_cause(message) or reason}"))
         if reason in _STUCK:
@@ -201,15 +200,6 @@ def _transition(pod: Document) -> str | None:
     """When an evicted or preempted pod, which has no container status, came to its end."""
     times = [c["lastTransitionTime"] for c in pod.get("status", {}).get("conditions", []) if "lastTransitionTime" in c]
     return max(times, default=None)
-
-
-def _json(text: str) -> dict[str, Any]:
-    """The object that the text is; empty for the tail of a log or anything else."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _time(text: str) -> datetime:

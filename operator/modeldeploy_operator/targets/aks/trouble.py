@@ -5,12 +5,12 @@ Each reason has a class: Stalled where the user must act, Waiting where Kubernet
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from modeldeploy_operator.core import containers
 from modeldeploy_operator.core.documents import Document
 from modeldeploy_operator.core.facts import Failure
 from modeldeploy_operator.errors import ReconcileError, Stalled, Waiting
@@ -21,7 +21,6 @@ RESTARTS_UNTIL_STALLED = 2
 # The kubelet's longest back-off: who has not crashed for so long is no longer in a loop.
 LOOP_SECONDS = 300
 
-_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _CONFIGURATION = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*":?\s*(ErrImagePull|RegistryUnavailable)?:?\s*')
 # A registry that says this will say it again; anything else (time-outs, 5xx, rate limits) may pass.
@@ -87,7 +86,7 @@ def _loop(pod: ScoringPod, container: Container, limit: str, now: str) -> Troubl
 
 def _obstacle(pod: ScoringPod, container: Container, limit: str, now: str) -> Trouble | None:
     waiting = (container.waiting or {}).get("reason", "")
-    if waiting in _PULL:
+    if waiting in containers.NOT_PULLED:
         return _not_pulled(pod, container, now)
     if waiting in _CONFIGURATION:
         told = (container.waiting or {}).get("message") or waiting
@@ -149,11 +148,8 @@ def _failure(container: Container, ended: Document, limit: str, now: str) -> Fai
 
 
 def _account(ended: Document) -> dict[str, Any]:
-    try:
-        account = json.loads(ended.get("message") or "")
-    except ValueError:
-        return {}
-    told = isinstance(account, dict) and all(isinstance(account.get(k), str) for k in ("phase", "reason", "message"))
+    account = containers.account(ended.get("message") or "")
+    told = all(isinstance(account.get(name), str) for name in ("phase", "reason", "message"))
     return account if told else {}
 
 
